@@ -1,0 +1,37 @@
+//! Tidegate serves container images to microVMs over virtio-fs: lazily, and
+//! proved on every access.
+//!
+//! The map of the house. Dependencies point right and down only:
+//!
+//! ```text
+//! virtio  ──┐
+//! fusedev ──┴► fuse ─► fs ─┬► image   (metadata: who, where, digest)
+//!                          └► store ─► backend   (chunks: cache ─► fetch)
+//! cli ─► all of the above, and build
+//! ```
+//!
+//! * [`chunk`] and [`destination`] are the vocabulary that several modules
+//!   share: what a chunk is, and where a read puts its bytes.
+//! * [`image`] reads bootstraps (RAFS v6) and proves nodes against the root
+//!   digest.
+//! * [`store`] turns a chunk into proved bytes: cache, tags, fetch, repair.
+//! * [`backend`] is where blobs live.
+//! * [`fs`] is the file system over an image and a store.
+//! * [`fuse`] decodes requests, asks [`fs`], encodes replies.
+//! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
+//!   host's kernel.
+//! * [`build`] makes images from directories and tar archives.
+//! * [`cli`] is one file per subcommand.
+
+pub mod backend;
+pub mod build;
+pub mod chunk;
+pub mod cli;
+pub mod destination;
+pub mod fs;
+pub mod fuse;
+pub mod fusedev;
+pub mod image;
+pub mod runtime;
+pub mod store;
+pub mod virtio;

@@ -1,0 +1,1 @@
+//! The chunk store: turns a chunk into proved bytes.
