@@ -108,7 +108,7 @@ impl Compressor {
 ///
 /// Where they lie is a claim of the image; only bytes that have the digest are
 /// ever served.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Chunk {
     /// Position of the blob in the image's blob table, from 0.
     pub blob: u16,

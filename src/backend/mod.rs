@@ -3,7 +3,10 @@
 //! A [`Backend`] reads ranges of blobs by name and trusts nothing: what it
 //! returns is proved by `store`. May use: `chunk`. Used by: `store`, `cli`.
 
+pub mod directory;
+
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -39,5 +42,35 @@ pub enum BackendError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// A blob name that is not 64 hexadecimal digits.
+    #[error("Blob name {id:?} is not 64 hexadecimal digits: the image is damaged or hostile")]
+    BadId {
+        /// The name, as the image tells it.
+        id: String,
+    },
+    /// The file of a blob does not open.
+    #[error("Cannot open blob file {}: check that the blob is there and readable", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A blob file ends before the bytes that the image names.
+    #[error(
+        "Blob file {} ends early: {got} of {wanted} bytes at offset {offset}; restore the blob",
+        path.display()
+    )]
+    Short {
+        /// The file.
+        path: PathBuf,
+        /// Offset in the blob.
+        offset: u64,
+        /// Bytes asked for.
+        wanted: usize,
+        /// Bytes there are.
+        got: usize,
     },
 }

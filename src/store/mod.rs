@@ -1,1 +1,262 @@
 //! The chunk store: turns a chunk into proved bytes.
+//!
+//! Two doors: [`Store::read_hot`] for queue threads, which serves what is at
+//! hand and proved without waiting, and [`Store::read`] for everything else,
+//! which takes the chunk from the cache if it proves and else from the
+//! backend. May use: `backend`, `chunk`, `destination`. Used by: `fs`, `cli`.
+//!
+//! * `hot` checks blocks by tag over the reader's memory, `slow` proves whole
+//!   chunks privately, `flight` makes one task of many equal reads, `bounds`
+//!   limits what is under way.
+//! * `cache_file` and `residency` are the cache on disk, which is never
+//!   believed; `spare` stands in for it when it cannot be written.
+//! * `tags` holds the checksums of blocks that were proved in this process.
+
+mod bounds;
+mod cache_file;
+mod config;
+mod counters;
+mod decompress;
+mod error;
+mod flight;
+mod hot;
+mod residency;
+mod slow;
+mod spare;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+pub use self::config::{StoreConfig, UnknownVerify, Verify};
+pub use self::counters::{Counters, Snapshot};
+pub use self::error::{Damage, StoreError};
+
+use self::bounds::Bounds;
+use self::cache_file::CacheFile;
+use self::counters::count;
+use self::flight::Flights;
+use self::hot::{HotRead, Unserved};
+use self::spare::Spare;
+use self::tags::TagCache;
+use crate::backend::Backend;
+use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk};
+use crate::destination::Destination;
+
+/// One blob and its cache, which is opened at the blob's first read.
+struct Blob {
+    info: BlobInfo,
+    file: OnceLock<Option<CacheFile>>,
+}
+
+/// The chunks of one image.
+pub struct Store {
+    config: StoreConfig,
+    backend: Arc<dyn Backend>,
+    blobs: Box<[Blob]>,
+    tags: TagCache,
+    flights: Arc<Flights>,
+    bounds: OnceLock<Bounds>,
+    spare: Spare,
+    counters: Counters,
+    cache_complained: AtomicBool,
+}
+
+impl Store {
+    /// A store over the blobs of one image, in the order of its blob table.
+    /// Opens no file and starts no thread.
+    ///
+    /// # Errors
+    /// When a blob has a name that is none, or the system has no random bytes.
+    pub fn open(
+        config: StoreConfig,
+        backend: Arc<dyn Backend>,
+        blobs: Vec<BlobInfo>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let count = blobs.len();
+        if count > usize::from(u16::MAX) + 1 {
+            return Err(StoreError::TooManyBlobs { count });
+        }
+        let is_name = |id: &str| id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        if let Some(bad) = blobs.iter().find(|blob| !is_name(&blob.id)) {
+            let id = bad.id.clone();
+            return Err(StoreError::BadBlob { id });
+        }
+        let blobs = blobs.into_iter().map(|info| Blob {
+            info,
+            file: OnceLock::new(),
+        });
+        Ok(Arc::new(Self {
+            tags: TagCache::new(config.tag_budget)?,
+            config,
+            backend,
+            blobs: blobs.collect(),
+            flights: Arc::default(),
+            bounds: OnceLock::new(),
+            spare: Spare::default(),
+            counters: Counters::default(),
+            cache_complained: AtomicBool::new(false),
+        }))
+    }
+
+    /// The hit path, for queue threads: never waits for disk or network.
+    ///
+    /// True: `dest[at..at + len]` holds proved bytes `from..from + len` of the
+    /// chunk. False: nothing of use is there; take [`Store::read`].
+    pub fn read_hot(
+        &self,
+        chunk: &Chunk,
+        from: u32,
+        dest: &mut Destination<'_>,
+        at: usize,
+        len: usize,
+    ) -> bool {
+        let Some(blob) = self.blobs.get(usize::from(chunk.blob)) else {
+            return false;
+        };
+        let Some(Some(file)) = blob.file.get() else {
+            return false;
+        };
+        let (Ok(from), Ok(whole)) = (usize::try_from(from), usize::try_from(chunk.len)) else {
+            return false;
+        };
+        let Some(end) = from.checked_add(len).filter(|&end| end <= whole) else {
+            return false;
+        };
+        if at.checked_add(len).is_none_or(|behind| behind > dest.len()) {
+            return false;
+        }
+        let read = HotRead {
+            file,
+            chunk,
+            from,
+            end,
+            at,
+        };
+        let served = if self.config.verify == Verify::Always {
+            // Tags are of chunks that were validated.
+            let Some(tags) = self.tags.get(chunk) else {
+                return false;
+            };
+            let served = read.checked(dest, self.tags.mac(), &tags);
+            if served == Err(Unserved::Mismatch) {
+                tags.suspect();
+            }
+            served
+        } else {
+            if self.validate(chunk).is_err() || !file.is_known(chunk.index) {
+                return false;
+            }
+            read.unchecked(dest)
+        };
+        if served.is_err() {
+            // What was copied before the check failed must not stay.
+            dest.scrub(at, len);
+            return false;
+        }
+        self.counters.hit(len);
+        true
+    }
+
+    /// The whole chunk, proved. Must run inside the runtime of
+    /// [`crate::runtime`]; concurrent callers of one chunk share the work.
+    ///
+    /// # Errors
+    /// When the chunk's description makes no sense, the backend does not
+    /// deliver what the digest names, or the deadline passes.
+    pub async fn read(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, Arc<StoreError>> {
+        count(&self.counters.misses);
+        self.validate(&chunk)?;
+        let flight = self.flights.join(chunk, || {
+            let store = Arc::clone(self);
+            async move { store.bring_in_time(chunk).await.map_err(Arc::new) }
+        });
+        flight.await
+    }
+
+    /// What the store has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Brings a chunk or gives up at the deadline; says what went wrong.
+    async fn bring_in_time(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, StoreError> {
+        let after = self.config.deadline;
+        let brought = tokio::time::timeout(after, self.bring(chunk)).await;
+        let brought = brought.unwrap_or_else(|_| {
+            Err(StoreError::Deadline {
+                id: self.blob_id(&chunk),
+                index: chunk.index,
+                digest: chunk.digest,
+                after,
+            })
+        });
+        brought.inspect_err(|error| match std::error::Error::source(error) {
+            Some(source) => log::error!("{error}: {source}"),
+            None => log::error!("{error}"),
+        })
+    }
+
+    /// Refuses chunks that an honest image cannot have.
+    fn validate(&self, chunk: &Chunk) -> Result<(), StoreError> {
+        let refuse = |reason| {
+            Err(StoreError::BadChunk {
+                blob: chunk.blob,
+                index: chunk.index,
+                reason,
+            })
+        };
+        let Some(Blob { info, .. }) = self.blobs.get(usize::from(chunk.blob)) else {
+            return refuse("there is no such blob");
+        };
+        if chunk.index >= info.chunks {
+            return refuse("the blob has fewer chunks");
+        }
+        if chunk.len == 0 || chunk.len > *CHUNK_SIZE_RANGE.end() {
+            return refuse("its length is not 1 byte to 16 MiB");
+        }
+        if !chunk.offset.is_multiple_of(4096) {
+            return refuse("its offset is no multiple of 4096");
+        }
+        let end = chunk.offset.checked_add(chunk.len.into());
+        let reachable = |end: &u64| *end <= info.uncompressed_size && i64::try_from(*end).is_ok();
+        if !end.is_some_and(|end| reachable(&end)) {
+            return refuse("it ends behind its blob");
+        }
+        let stored_end = chunk.stored_offset.checked_add(chunk.stored_len.into());
+        if !stored_end.is_some_and(|end| i64::try_from(end).is_ok()) {
+            return refuse("its stored form ends behind every file");
+        }
+        // No compressor makes more of less than this.
+        let most = chunk.len + chunk.len / 8 + 4096;
+        let fits = if chunk.compressed {
+            (1..=most).contains(&chunk.stored_len)
+        } else {
+            chunk.stored_len == chunk.len
+        };
+        if !fits {
+            return refuse("its stored length does not go with its length");
+        }
+        Ok(())
+    }
+
+    fn bounds(&self) -> &Bounds {
+        self.bounds.get_or_init(Bounds::default)
+    }
+
+    /// The id of a chunk's blob.
+    fn blob_id(&self, chunk: &Chunk) -> String {
+        let blob = self.blobs.get(usize::from(chunk.blob));
+        blob.map(|blob| blob.info.id.clone()).unwrap_or_default()
+    }
+
+    /// The chunk's name for messages.
+    fn name(&self, chunk: &Chunk) -> String {
+        let (id, index, digest) = (self.blob_id(chunk), chunk.index, chunk.digest);
+        format!("chunk {index} of blob {id} (digest {digest})")
+    }
+}

@@ -1,0 +1,212 @@
+//! Blobs as files of one directory: `<dir>/<blob id>`.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Backend, BackendError, Reply};
+
+/// Open files that are kept; past it all are closed and opened again as needed.
+const OPEN_FILES: usize = 256;
+
+/// A directory that holds each blob as a file named by its id.
+#[derive(Debug)]
+pub struct DirectoryBackend {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    open: Mutex<HashMap<String, Arc<File>>>,
+}
+
+impl DirectoryBackend {
+    /// A backend over `dir`, which is looked at when a blob is read.
+    pub fn new(dir: PathBuf) -> Self {
+        let open = Mutex::default();
+        Self {
+            shared: Arc::new(Shared { dir, open }),
+        }
+    }
+}
+
+impl Backend for DirectoryBackend {
+    fn read<'a>(&'a self, id: &'a str, offset: u64, len: usize) -> Reply<'a, Bytes> {
+        let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
+        Box::pin(async move {
+            if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(BackendError::BadId { id });
+            }
+            let failed = (id.clone(), shared.describe());
+            tokio::task::spawn_blocking(move || shared.read(&id, offset, len))
+                .await
+                .unwrap_or_else(|lost| {
+                    let (id, source_name) = failed;
+                    let source = io::Error::other(lost);
+                    Err(BackendError::Io {
+                        id,
+                        source_name,
+                        offset,
+                        len,
+                        source,
+                    })
+                })
+        })
+    }
+
+    fn describe(&self) -> String {
+        self.shared.describe()
+    }
+}
+
+impl Shared {
+    fn describe(&self) -> String {
+        format!("directory {}", self.dir.display())
+    }
+
+    fn read(&self, id: &str, offset: u64, len: usize) -> Result<Bytes, BackendError> {
+        let file = self.file(id)?;
+        let mut bytes = vec![0; len];
+        let got = read_full(&file, &mut bytes, offset).map_err(|source| BackendError::Io {
+            id: id.to_owned(),
+            source_name: self.describe(),
+            offset,
+            len,
+            source,
+        })?;
+        if got < len {
+            return Err(BackendError::Short {
+                path: self.dir.join(id),
+                offset,
+                wanted: len,
+                got,
+            });
+        }
+        Ok(bytes.into())
+    }
+
+    /// The open file of a blob. A file that was deleted or replaced since is
+    /// opened anew, so that restoring a damaged blob needs no restart.
+    fn file(&self, id: &str) -> Result<Arc<File>, BackendError> {
+        let known = self.open.lock().get(id).cloned();
+        if let Some(file) = known
+            && file.metadata().is_ok_and(|meta| meta.nlink() > 0)
+        {
+            return Ok(file);
+        }
+        let path = self.dir.join(id);
+        let file = match open_regular(&path) {
+            Ok(file) => Arc::new(file),
+            Err(source) => return Err(BackendError::Open { path, source }),
+        };
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_FILES {
+            open.clear();
+        }
+        open.insert(id.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+/// Opens a regular file without ever waiting for the other end of a pipe.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Fills `buffer` from `offset` on; fewer bytes than fit mean end of file.
+fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let (mut done, mut at) = (0, offset);
+    while let Some(rest) = buffer.get_mut(done..)
+        && !rest.is_empty()
+    {
+        match file.read_at(rest, at) {
+            Ok(0) => break,
+            Ok(got) => {
+                done += got;
+                at = at.saturating_add(u64::try_from(got).unwrap_or(u64::MAX));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(digit: char) -> String {
+        String::from(digit).repeat(64)
+    }
+
+    #[tokio::test]
+    async fn a_range_of_a_blob_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(id('a')), b"0123456789").unwrap();
+        let backend = DirectoryBackend::new(dir.path().into());
+        assert_eq!(&backend.read(&id('a'), 3, 4).await.unwrap()[..], b"3456");
+        assert!(backend.read(&id('a'), 10, 0).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn names_that_are_no_digest_never_reach_the_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = DirectoryBackend::new(dir.path().into());
+        let up = format!("../{}", "a".repeat(61));
+        for bad in ["", "..", "/etc/passwd", up.as_str(), &"g".repeat(64)] {
+            let error = backend.read(bad, 0, 1).await.unwrap_err();
+            assert!(matches!(error, BackendError::BadId { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_blob_is_an_error_that_names_file_offset_and_lengths() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(id('b'));
+        std::fs::write(&path, b"0123456789").unwrap();
+        let backend = DirectoryBackend::new(dir.path().into());
+        let text = backend.read(&id('b'), 8, 5).await.unwrap_err().to_string();
+        for part in [path.to_str().unwrap(), "2 of 5", "offset 8"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_is_missing_or_no_file_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(id('d'))).unwrap();
+        let backend = DirectoryBackend::new(dir.path().into());
+        for bad in [id('c'), id('d')] {
+            let error = backend.read(&bad, 0, 1).await.unwrap_err();
+            assert!(matches!(error, BackendError::Open { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replaced_blob_is_read_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(id('e'));
+        std::fs::write(&path, b"old").unwrap();
+        let backend = DirectoryBackend::new(dir.path().into());
+        backend.read(&id('e'), 0, 3).await.unwrap();
+        let staged = dir.path().join("staged");
+        std::fs::write(&staged, b"new").unwrap();
+        std::fs::rename(&staged, &path).unwrap();
+        assert_eq!(&backend.read(&id('e'), 0, 3).await.unwrap()[..], b"new");
+    }
+}
