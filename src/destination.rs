@@ -41,6 +41,16 @@ impl<'a> Destination<'a> {
         it
     }
 
+    /// A destination over several private buffers, one behind the other.
+    pub fn from_slices(buffers: impl IntoIterator<Item = &'a mut [u8]>) -> Self {
+        let mut it = Self::empty();
+        for buffer in buffers {
+            // SAFETY: the buffer is borrowed mutably for 'a.
+            unsafe { it.push_raw(buffer.as_mut_ptr(), buffer.len()) };
+        }
+        it
+    }
+
     /// A destination without segments; see [`Destination::push_raw`].
     pub fn empty() -> Self {
         Self {

@@ -1,1 +1,234 @@
+//! The store's promises, each a test, and what they share: an image in memory
+//! and a backend that counts, waits, hangs and lies.
 
+mod bounds;
+mod cache;
+mod hot;
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Snapshot, Store, StoreConfig, Verify};
+use crate::backend::{Backend, Reply};
+use crate::chunk::{BlobInfo, Chunk, Compressor, Digest, DigestAlgorithm};
+use crate::destination::Destination;
+
+/// An image of one blob, with the truth about its chunks.
+struct Image {
+    blob: BlobInfo,
+    chunks: Vec<Chunk>,
+    plain: Vec<Vec<u8>>,
+    stored: Vec<u8>,
+}
+
+/// An image whose chunks have the lengths `lens` and bytes without pattern.
+fn image(lens: &[usize], compressor: Compressor, algorithm: DigestAlgorithm) -> Image {
+    let (mut chunks, mut plain, mut stored, mut offset) = (vec![], vec![], vec![], 0_u64);
+    for (index, &len) in lens.iter().enumerate() {
+        let mut data = vec![0; len];
+        let seed = blake3::hash(&index.to_le_bytes());
+        let mut hasher = blake3::Hasher::new_keyed(seed.as_bytes());
+        hasher.update(b"chunk").finalize_xof().fill(&mut data);
+        let packed = match compressor {
+            Compressor::Lz4 => lz4_flex::block::compress(&data),
+            Compressor::Zstd => zstd::bulk::compress(&data, 3).unwrap(),
+            _ => data.clone(),
+        };
+        chunks.push(Chunk {
+            blob: 0,
+            index: u32::try_from(index).unwrap(),
+            digest: algorithm.digest(&data),
+            len: u32::try_from(len).unwrap(),
+            offset,
+            stored_offset: u64::try_from(stored.len()).unwrap(),
+            stored_len: u32::try_from(packed.len()).unwrap(),
+            compressed: compressor != Compressor::None,
+        });
+        offset += u64::try_from(len.next_multiple_of(4096)).unwrap();
+        stored.extend(packed);
+        plain.push(data);
+    }
+    let blob = BlobInfo {
+        id: "5a".repeat(32),
+        algorithm,
+        compressor,
+        chunks: u32::try_from(lens.len()).unwrap(),
+        uncompressed_size: offset,
+        stored_size: u64::try_from(stored.len()).unwrap(),
+        layout: Digest([7; 32]),
+    };
+    Image {
+        blob,
+        chunks,
+        plain,
+        stored,
+    }
+}
+
+/// `count` chunks of `len` bytes, zstd and SHA-256 as by default.
+fn usual(count: usize, len: usize) -> Image {
+    image(&vec![len; count], Compressor::Zstd, DigestAlgorithm::Sha256)
+}
+
+/// A backend over a blob in memory.
+#[derive(Default)]
+struct Source {
+    blob: Mutex<Vec<u8>>,
+    /// Requests so far.
+    reads: AtomicUsize,
+    /// Requests under way, and the most there were.
+    now: AtomicUsize,
+    peak: AtomicUsize,
+    /// Time that each request takes.
+    delay: Duration,
+    /// Requests never end while set.
+    hangs: AtomicBool,
+    /// Replies still to be altered in their first byte.
+    lies: AtomicUsize,
+}
+
+impl Source {
+    fn new(image: &Image) -> Self {
+        let blob = Mutex::new(image.stored.clone());
+        Self {
+            blob,
+            ..Self::default()
+        }
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.load(SeqCst)
+    }
+}
+
+/// Counts a request down when it ends or is dropped.
+struct Done<'a>(&'a AtomicUsize);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Backend for Source {
+    fn read<'a>(&'a self, _: &'a str, offset: u64, len: usize) -> Reply<'a, Bytes> {
+        Box::pin(async move {
+            self.reads.fetch_add(1, SeqCst);
+            let now = self.now.fetch_add(1, SeqCst) + 1;
+            self.peak.fetch_max(now, SeqCst);
+            let _done = Done(&self.now);
+            if self.hangs.load(SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(self.delay).await;
+            let at = usize::try_from(offset).unwrap();
+            let mut bytes = self.blob.lock()[at..at + len].to_vec();
+            let lie = self.lies.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+            if lie.is_ok() {
+                bytes[0] ^= 1;
+            }
+            Ok(bytes.into())
+        })
+    }
+
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+/// An image, its source, a cache directory and one store over them.
+struct Setup {
+    image: Image,
+    source: Arc<Source>,
+    dir: tempfile::TempDir,
+    store: Arc<Store>,
+}
+
+impl Setup {
+    fn new(image: Image) -> Self {
+        let source = Source::new(&image);
+        Self::with(image, source, |_| {})
+    }
+
+    fn with(image: Image, source: Source, change: impl FnOnce(&mut StoreConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Arc::new(source);
+        let mut config = StoreConfig {
+            cache: Some(dir.path().into()),
+            ..StoreConfig::default()
+        };
+        change(&mut config);
+        let store = Store::open(config, source.clone(), vec![image.blob.clone()]).unwrap();
+        Self {
+            image,
+            source,
+            dir,
+            store,
+        }
+    }
+
+    /// Another store on the same cache, as another process would have it.
+    fn again(&self, verify: Verify) -> Arc<Store> {
+        let config = StoreConfig {
+            cache: Some(self.dir.path().into()),
+            verify,
+            ..StoreConfig::default()
+        };
+        let blobs = vec![self.image.blob.clone()];
+        Store::open(config, self.source.clone(), blobs).unwrap()
+    }
+
+    fn file(&self, kind: &str) -> PathBuf {
+        cache_file(self.dir.path(), &self.image.blob, kind)
+    }
+
+    fn count(&self) -> Snapshot {
+        self.store.counters().snapshot()
+    }
+
+    /// Reads chunk `index` the slow way and compares it with the truth.
+    async fn expect(&self, index: usize) {
+        let got = self.store.read(self.image.chunks[index]).await.unwrap();
+        assert!(
+            got == self.image.plain[index],
+            "chunk {index} has other bytes"
+        );
+    }
+
+    /// Chunk `index` by the hit path; what is served must be the truth.
+    fn hot(&self, index: usize) -> bool {
+        let truth = &self.image.plain[index];
+        let mut buffer = vec![0xee; truth.len()];
+        let served = hot(&self.store, &self.image.chunks[index], 0, &mut buffer);
+        assert!(!served || buffer == *truth, "chunk {index} has other bytes");
+        assert!(served || buffer.iter().all(|&b| b == 0 || b == 0xee));
+        served
+    }
+}
+
+fn hot(store: &Store, chunk: &Chunk, from: u32, buffer: &mut [u8]) -> bool {
+    let len = buffer.len();
+    store.read_hot(chunk, from, &mut Destination::from_slice(buffer), 0, len)
+}
+
+fn cache_file(dir: &Path, blob: &BlobInfo, kind: &str) -> PathBuf {
+    let layout = blob.layout.to_string();
+    dir.join(format!("tidegate/{}-{}.{kind}", blob.id, &layout[..16]))
+}
+
+/// Flips one bit of the cache's data file.
+fn alter(setup: &Setup, offset: u64) {
+    use std::os::unix::fs::FileExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).open(setup.file("data"));
+    let file = file.unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
+}
