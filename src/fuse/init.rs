@@ -1,0 +1,95 @@
+//! INIT: what the kernel offers and what is taken of it.
+
+use fuse_backend_rs::abi::fuse_abi::{FsOptions, InitIn, InitIn2, InitOut, KERNEL_VERSION};
+
+use super::wire::decode;
+use crate::fs::Errno;
+
+/// Most bytes that one READ is answered with: 256 pages of 64 KiB, the largest
+/// page size that a kernel has. With 4 KiB pages the kernel asks for 1 MiB.
+pub const MAX_READ: u32 = 16 << 20;
+
+/// Minor version of the protocol that is spoken here.
+const MINOR: u32 = 33;
+
+/// Oldest minor version of a kernel that is served (Linux 4.18).
+const OLDEST_MINOR: u32 = 27;
+
+/// Pages of the largest request.
+const MAX_PAGES: u16 = 256;
+
+/// Requests that the kernel may have under way in the background (readahead),
+/// and from how many on it calls the device congested.
+const MAX_BACKGROUND: u16 = 128;
+const CONGESTION: u16 = 96;
+
+/// Largest payload of a WRITE. None succeeds; small enough that every request
+/// fits in [`REQUEST_LIMIT`](super::REQUEST_LIMIT).
+const MAX_WRITE: u32 = 32 << 10;
+
+/// Options that are taken when they are offered.
+fn wanted() -> FsOptions {
+    FsOptions::ASYNC_READ
+        | FsOptions::ASYNC_DIO
+        | FsOptions::PARALLEL_DIROPS
+        | FsOptions::DO_READDIRPLUS
+        | FsOptions::READDIRPLUS_AUTO
+        | FsOptions::CACHE_SYMLINKS
+        | FsOptions::ZERO_MESSAGE_OPEN
+        | FsOptions::ZERO_MESSAGE_OPENDIR
+        | FsOptions::MAX_PAGES
+}
+
+/// The answer to INIT.
+pub(super) struct Negotiated {
+    /// The reply.
+    pub(super) reply: InitOut,
+    /// What was agreed on; `None` when the kernel must first come down to our
+    /// major version and ask again.
+    pub(super) options: Option<FsOptions>,
+}
+
+/// Answers the body of INIT.
+///
+/// # Errors
+/// `EINVAL` for a short body, `EPROTO` for a kernel that is too old.
+pub(super) fn negotiate(body: &[u8]) -> Result<Negotiated, Errno> {
+    let offer: InitIn = decode(body).ok_or(Errno::EINVAL)?;
+    let mut reply = InitOut {
+        major: KERNEL_VERSION,
+        minor: MINOR,
+        ..InitOut::default()
+    };
+    if offer.major > KERNEL_VERSION {
+        let options = None;
+        return Ok(Negotiated { reply, options });
+    }
+    if offer.major < KERNEL_VERSION || offer.minor < OLDEST_MINOR {
+        return Err(Errno(libc::EPROTO));
+    }
+
+    let mut offered = u64::from(offer.flags);
+    if offered & FsOptions::INIT_EXT.bits() != 0 {
+        // A kernel that promises a second half and sends none offers nothing
+        // in it.
+        let rest = body.get(size_of::<InitIn>()..).unwrap_or_default();
+        let rest: InitIn2 = decode(rest).unwrap_or_default();
+        offered |= u64::from(rest.flags2) << 32;
+    }
+    let options = FsOptions::from_bits_truncate(offered) & wanted();
+    let low = options.bits() & u64::from(u32::MAX);
+    let high = options.bits() >> 32;
+
+    reply.max_readahead = offer.max_readahead;
+    reply.flags = u32::try_from(low).unwrap_or_default();
+    reply.flags2 = u32::try_from(high).unwrap_or_default();
+    reply.max_background = MAX_BACKGROUND;
+    reply.congestion_threshold = CONGESTION;
+    reply.max_write = MAX_WRITE;
+    reply.time_gran = 1;
+    reply.max_pages = MAX_PAGES;
+    Ok(Negotiated {
+        reply,
+        options: Some(options),
+    })
+}

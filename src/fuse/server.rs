@@ -1,0 +1,371 @@
+//! Dispatch: one request in, one reply out.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fuse_backend_rs::abi::fuse_abi as abi;
+use vm17::ByteValued;
+
+use super::encode::{attr_out, dirent, entry_out, statfs_out};
+use super::init::{MAX_READ, negotiate};
+use super::opcode as op;
+use super::request::{Request, entry_name, xattr_name};
+use super::wire::decode;
+use super::REPLY_HEADER_LEN;
+use crate::destination::Destination;
+use crate::fs::{Errno, FileSystem, PendingRead, Pieces, Read};
+
+/// Longest reply to READDIR and READDIRPLUS, in bytes.
+const MAX_READDIR: usize = 256 << 10;
+
+/// Largest errno that the kernel takes in a reply.
+const MAX_ERRNO: i32 = 511;
+
+thread_local! {
+    /// Where replies are encoded before they are copied out at once.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What became of a request.
+pub enum Outcome {
+    /// The reply is written: so many bytes, header included.
+    Done(usize),
+    /// Nothing was written and nobody waits for it.
+    NoReply,
+    /// A read that has to wait; nothing of use is written yet.
+    Pending(Pending),
+}
+
+/// A read that has to wait.
+pub struct Pending {
+    /// How the reply is written once `read` is done.
+    pub reply: ReplyTo,
+    /// The bytes to come. Must be polled inside the runtime of
+    /// [`crate::runtime`].
+    pub read: PendingRead,
+}
+
+/// The request that a delayed reply belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyTo {
+    unique: u64,
+    size: usize,
+}
+
+impl ReplyTo {
+    /// Most bytes of data that the reply will hold.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Writes data and header into `out`, the same room that the request came
+    /// with. Returns the length of the reply; 0 when not even a header fits.
+    pub fn finish(self, result: Result<Pieces, Errno>, out: &mut Destination<'_>) -> usize {
+        let mut head = out.split_front(REPLY_HEADER_LEN);
+        let answer = result.map(|pieces| {
+            out.truncate(self.size);
+            let mut at = 0;
+            for piece in &pieces {
+                at += out.copy_in(at, piece);
+            }
+            at
+        });
+        write_header(&mut head, self.unique, answer)
+    }
+}
+
+/// Where the data of a reply went.
+enum Answer {
+    /// So many bytes stand behind the header.
+    Data(usize),
+    /// There is no reply to such a request.
+    Silence,
+    /// The data comes later.
+    Later(usize, PendingRead),
+}
+
+/// Serves one FUSE session at a time over any transport.
+///
+/// A request that comes before INIT is served like one after an INIT that
+/// offered nothing: a guest whose session is older than this process goes on.
+pub struct Server {
+    fs: Arc<dyn FileSystem>,
+    /// Bits of [`abi::FsOptions`] that the last INIT agreed on.
+    options: AtomicU64,
+}
+
+impl Server {
+    /// A server that asks `fs`.
+    pub fn new(fs: Arc<dyn FileSystem>) -> Self {
+        Self {
+            fs,
+            options: AtomicU64::new(0),
+        }
+    }
+
+    /// Carries out one request, whose bytes must be private to the caller, and
+    /// writes the reply to `out`, which is used up.
+    ///
+    /// At most [`REQUEST_LIMIT`](super::REQUEST_LIMIT) bytes of a request need
+    /// to be given.
+    pub fn handle(&self, request: &[u8], out: &mut Destination<'_>) -> Outcome {
+        let Some(request) = Request::parse(request) else {
+            return Outcome::NoReply;
+        };
+        let mut head = out.split_front(REPLY_HEADER_LEN);
+        if head.len() < REPLY_HEADER_LEN && request.has_reply() {
+            return Outcome::NoReply;
+        }
+        let unique = request.header.unique;
+        let work = AssertUnwindSafe(|| self.dispatch(&request, out));
+        let answer = catch_unwind(work).unwrap_or_else(|_| {
+            log::error!(
+                "Request {} on node {} made the file system panic, answered with EIO; report this as a bug",
+                request.header.opcode,
+                request.header.nodeid
+            );
+            Err(Errno::EIO)
+        });
+        match answer {
+            _ if !request.has_reply() => Outcome::NoReply,
+            Ok(Answer::Silence) => Outcome::NoReply,
+            Ok(Answer::Data(len)) => Outcome::Done(write_header(&mut head, unique, Ok(len))),
+            Err(errno) => Outcome::Done(write_header(&mut head, unique, Err(errno))),
+            Ok(Answer::Later(size, read)) => Outcome::Pending(Pending {
+                reply: ReplyTo { unique, size },
+                read,
+            }),
+        }
+    }
+
+    /// Answers a request with `errno` without carrying it out, for a transport
+    /// that cannot take it (memory that is not there, a broken chain). A
+    /// FORGET is carried out all the same, since nothing else can be said.
+    pub fn refuse(&self, request: &[u8], errno: Errno, out: &mut Destination<'_>) -> Outcome {
+        match Request::parse(request) {
+            None => Outcome::NoReply,
+            Some(request) if !request.has_reply() => {
+                let _ = self.dispatch(&request, out);
+                Outcome::NoReply
+            }
+            Some(request) => {
+                let mut head = out.split_front(REPLY_HEADER_LEN);
+                match write_header(&mut head, request.header.unique, Err(errno)) {
+                    0 => Outcome::NoReply,
+                    len => Outcome::Done(len),
+                }
+            }
+        }
+    }
+
+    fn agreed(&self, option: abi::FsOptions) -> bool {
+        self.options.load(Ordering::Relaxed) & option.bits() != 0
+    }
+
+    fn dispatch(&self, request: &Request<'_>, out: &mut Destination<'_>) -> Result<Answer, Errno> {
+        let body = request.body()?;
+        let node = request.header.nodeid;
+        match request.header.opcode {
+            op::READ => self.read(node, body, out),
+            op::LOOKUP => {
+                let name = entry_name(body)?;
+                needs_room::<abi::EntryOut>(out)?;
+                put(out, &entry_out(&self.fs.lookup(node, name)?))
+            }
+            op::GETATTR => {
+                let (attr, timeout) = self.fs.getattr(node)?;
+                put(out, &attr_out(&attr, timeout))
+            }
+            op::READDIR => self.readdir(node, body, out),
+            op::READDIRPLUS => self.readdirplus(node, body, out),
+            op::READLINK => put_bytes(out, &self.fs.readlink(node)?),
+            op::FORGET => {
+                let forget: abi::ForgetIn = decode(body).ok_or(Errno::EINVAL)?;
+                self.fs.forget(node, forget.nlookup);
+                Ok(Answer::Silence)
+            }
+            op::BATCH_FORGET => self.batch_forget(body),
+            op::GETXATTR => {
+                let name = body.get(size_of::<abi::GetxattrIn>()..).unwrap_or_default();
+                let name = xattr_name(name)?;
+                put_xattr(body, out, || self.fs.getxattr(node, name))
+            }
+            op::LISTXATTR => put_xattr(body, out, || self.fs.listxattr(node)),
+            op::STATFS => put(out, &statfs_out(self.fs.statfs()?)),
+            op::OPEN => self.open(body, out),
+            op::OPENDIR => self.opendir(body, out),
+            op::RELEASE | op::RELEASEDIR | op::DESTROY => Ok(Answer::Data(0)),
+            op::INIT => self.init(body, out),
+            op::INTERRUPT => Ok(Answer::Silence),
+            other => Err(op::refusal(other)),
+        }
+    }
+
+    fn init(&self, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
+        let negotiated = negotiate(body)?;
+        needs_room::<abi::InitOut>(out)?;
+        if let Some(options) = negotiated.options {
+            self.options.store(options.bits(), Ordering::Relaxed);
+            self.fs.init();
+        }
+        put(out, &negotiated.reply)
+    }
+
+    fn open(&self, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
+        let open: abi::OpenIn = decode(body).ok_or(Errno::EINVAL)?;
+        if open.flags & libc::O_ACCMODE.cast_unsigned() != 0 {
+            return Err(Errno::EROFS);
+        }
+        if self.agreed(abi::FsOptions::ZERO_MESSAGE_OPEN) {
+            return Err(Errno::ENOSYS);
+        }
+        let flags = abi::OpenOptions::KEEP_CACHE;
+        put(out, &opened(flags))
+    }
+
+    fn opendir(&self, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
+        let _: abi::OpenIn = decode(body).ok_or(Errno::EINVAL)?;
+        if self.agreed(abi::FsOptions::ZERO_MESSAGE_OPENDIR) {
+            return Err(Errno::ENOSYS);
+        }
+        let flags = abi::OpenOptions::KEEP_CACHE | abi::OpenOptions::CACHE_DIR;
+        put(out, &opened(flags))
+    }
+
+    fn read(&self, node: u64, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
+        let read: abi::ReadIn = decode(body).ok_or(Errno::EINVAL)?;
+        let size = usize::try_from(read.size.min(MAX_READ)).map_err(|_| Errno::EINVAL)?;
+        out.truncate(size);
+        let size = out.len();
+        match self.fs.read(node, read.offset, out) {
+            Read::Ready(Ok(len)) => Ok(Answer::Data(len.min(size))),
+            Read::Ready(Err(errno)) => Err(errno),
+            Read::Pending(read) => Ok(Answer::Later(size, read)),
+        }
+    }
+
+    fn readdir(&self, node: u64, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
+        let (offset, limit) = readdir_range(body, out)?;
+        with_scratch(|reply| {
+            self.fs
+                .readdir(node, offset, &mut |entry| dirent(reply, limit, &entry, None))?;
+            put_bytes(out, reply)
+        })
+    }
+
+    fn readdirplus(
+        &self,
+        node: u64,
+        body: &[u8],
+        out: &mut Destination<'_>,
+    ) -> Result<Answer, Errno> {
+        let (offset, limit) = readdir_range(body, out)?;
+        with_scratch(|reply| {
+            self.fs.readdirplus(node, offset, &mut |entry, node| {
+                dirent(reply, limit, &entry, Some(node))
+            })?;
+            put_bytes(out, reply)
+        })
+    }
+
+    fn batch_forget(&self, body: &[u8]) -> Result<Answer, Errno> {
+        let batch: abi::BatchForgetIn = decode(body).ok_or(Errno::EINVAL)?;
+        let items = body.get(size_of::<abi::BatchForgetIn>()..).unwrap_or_default();
+        let items = items.chunks_exact(size_of::<abi::ForgetOne>());
+        // A count that does not fit what is there makes the whole batch void.
+        if usize::try_from(batch.count) != Ok(items.len()) {
+            return Err(Errno::EINVAL);
+        }
+        for item in items.filter_map(decode::<abi::ForgetOne>) {
+            self.fs.forget(item.nodeid, item.nlookup);
+        }
+        Ok(Answer::Silence)
+    }
+}
+
+/// Offset and longest reply of READDIR and READDIRPLUS.
+fn readdir_range(body: &[u8], out: &Destination<'_>) -> Result<(u64, usize), Errno> {
+    let read: abi::ReadIn = decode(body).ok_or(Errno::EINVAL)?;
+    let size = usize::try_from(read.size).map_err(|_| Errno::EINVAL)?;
+    Ok((read.offset, size.min(out.len()).min(MAX_READDIR)))
+}
+
+/// Answers GETXATTR or LISTXATTR: the value, or its size when 0 bytes are
+/// asked for.
+fn put_xattr(
+    body: &[u8],
+    out: &mut Destination<'_>,
+    value: impl FnOnce() -> Result<Vec<u8>, Errno>,
+) -> Result<Answer, Errno> {
+    let ask: abi::GetxattrIn = decode(body).ok_or(Errno::EINVAL)?;
+    let value = value()?;
+    let len = u32::try_from(value.len()).map_err(|_| Errno(libc::E2BIG))?;
+    if ask.size == 0 {
+        let size = abi::GetxattrOut {
+            size: len,
+            padding: 0,
+        };
+        return put(out, &size);
+    }
+    if len > ask.size {
+        return Err(Errno::ERANGE);
+    }
+    put_bytes(out, &value)
+}
+
+fn opened(flags: abi::OpenOptions) -> abi::OpenOut {
+    abi::OpenOut {
+        fh: 0,
+        open_flags: flags.bits(),
+        passthrough: 0,
+    }
+}
+
+/// Refuses a request whose reply would not fit before it has any effect.
+fn needs_room<T>(out: &Destination<'_>) -> Result<(), Errno> {
+    if out.len() < size_of::<T>() {
+        return Err(Errno::EIO);
+    }
+    Ok(())
+}
+
+fn put<T: ByteValued>(out: &mut Destination<'_>, value: &T) -> Result<Answer, Errno> {
+    put_bytes(out, value.as_slice())
+}
+
+fn put_bytes(out: &mut Destination<'_>, bytes: &[u8]) -> Result<Answer, Errno> {
+    if out.len() < bytes.len() {
+        return Err(Errno::ERANGE);
+    }
+    Ok(Answer::Data(out.copy_in(0, bytes)))
+}
+
+/// Lends the thread's scratch buffer, empty.
+fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    // Taken out while it is lent: a file system that panics in between costs
+    // the buffer and nothing else.
+    let mut buffer = SCRATCH.take();
+    buffer.clear();
+    let result = work(&mut buffer);
+    SCRATCH.set(buffer);
+    result
+}
+
+/// Writes the header of a reply with so many bytes of data, or of an error.
+/// Returns the length of the whole reply, 0 when the header does not fit.
+fn write_header(head: &mut Destination<'_>, unique: u64, answer: Result<usize, Errno>) -> usize {
+    let (data, error) = match answer {
+        Ok(data) => (data, 0),
+        Err(Errno(errno @ 1..=MAX_ERRNO)) => (0, -errno),
+        Err(_) => (0, -libc::EIO),
+    };
+    let total = REPLY_HEADER_LEN + data;
+    let (Ok(len), true) = (u32::try_from(total), head.len() >= REPLY_HEADER_LEN) else {
+        return 0;
+    };
+    let header = abi::OutHeader { len, error, unique };
+    head.copy_in(0, header.as_slice());
+    total
+}
