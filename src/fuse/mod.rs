@@ -23,7 +23,7 @@ mod wire;
 mod tests;
 
 #[cfg(test)]
-use crate::{destination, fs};
+use crate::{destination, fs as fs_api};
 #[cfg(test)]
 #[path = "../../tests/memory_fs/mod.rs"]
 pub(crate) mod memory_fs;

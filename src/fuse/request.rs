@@ -53,9 +53,7 @@ impl<'a> Request<'a> {
 /// A name that ends at the first NUL.
 fn terminated(bytes: &[u8]) -> Result<&[u8], Errno> {
     let end = bytes.iter().position(|&byte| byte == 0);
-    let name = end
-        .and_then(|end| bytes.get(..end))
-        .ok_or(Errno::EINVAL)?;
+    let name = end.and_then(|end| bytes.get(..end)).ok_or(Errno::EINVAL)?;
     match name.len() {
         0 => Err(Errno::EINVAL),
         1..=NAME_MAX => Ok(name),

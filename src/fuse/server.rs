@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fuse_backend_rs::abi::fuse_abi as abi;
 use vm17::ByteValued;
 
+use super::REPLY_HEADER_LEN;
 use super::encode::{attr_out, dirent, entry_out, statfs_out};
 use super::init::{MAX_READ, negotiate};
 use super::opcode as op;
 use super::request::{Request, entry_name, xattr_name};
 use super::wire::decode;
-use super::REPLY_HEADER_LEN;
 use crate::destination::Destination;
 use crate::fs::{Errno, FileSystem, PendingRead, Pieces, Read};
 
@@ -249,8 +249,9 @@ impl Server {
     fn readdir(&self, node: u64, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
         let (offset, limit) = readdir_range(body, out)?;
         with_scratch(|reply| {
-            self.fs
-                .readdir(node, offset, &mut |entry| dirent(reply, limit, &entry, None))?;
+            self.fs.readdir(node, offset, &mut |entry| {
+                dirent(reply, limit, &entry, None)
+            })?;
             put_bytes(out, reply)
         })
     }
@@ -272,7 +273,9 @@ impl Server {
 
     fn batch_forget(&self, body: &[u8]) -> Result<Answer, Errno> {
         let batch: abi::BatchForgetIn = decode(body).ok_or(Errno::EINVAL)?;
-        let items = body.get(size_of::<abi::BatchForgetIn>()..).unwrap_or_default();
+        let items = body
+            .get(size_of::<abi::BatchForgetIn>()..)
+            .unwrap_or_default();
         let items = items.chunks_exact(size_of::<abi::ForgetOne>());
         // A count that does not fit what is there makes the whole batch void.
         if usize::try_from(batch.count) != Ok(items.len()) {

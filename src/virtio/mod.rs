@@ -1,1 +1,36 @@
-//! To come.
+//! The vhost-user-fs device: carries FUSE messages between a guest's
+//! virtqueues and [`fuse`](crate::fuse).
+//!
+//! * [`serve`] listens on a socket and serves one VMM after the other.
+//! * Every queue has its own thread. What the cache holds is answered there;
+//!   a read that has to wait moves to the runtime together with its place in
+//!   the ring, so that it holds up nobody else.
+//! * [`Shutdown`] is for the thread that handles signals.
+//!
+//! Nothing that a guest puts into its rings ends a thread; nothing that a VMM
+//! says ends more than its connection.
+//!
+//! May use: `fuse`, `fs`, `destination`, `runtime`. Used by: `cli`.
+
+mod chain;
+mod device;
+mod exit_events;
+mod flight;
+mod memory;
+mod queue;
+mod serve;
+mod shutdown;
+mod socket;
+
+#[cfg(test)]
+mod tests;
+
+pub use serve::{ServeError, ServeOptions, serve};
+pub use shutdown::Shutdown;
+pub use socket::SocketError;
+
+/// Guest memory, replaced as a whole when the VMM changes it.
+type Memory = vm_memory::GuestMemoryAtomic<vm_memory::GuestMemoryMmap>;
+
+/// A queue, shared by its thread, the control thread and reads that wait.
+type Vring = vhost_user_backend::VringMutex<Memory>;

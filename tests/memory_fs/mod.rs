@@ -1,5 +1,5 @@
 //! A small file system in memory for tests, with reads that wait on demand.
-//! The including module must have `fs` and `destination` in scope.
+//! The including module must have `fs_api` (the module `fs`) and `destination` in scope.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::destination::Destination;
-use super::fs::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
+use super::fs_api::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
 
 /// Node of the root.
 pub(crate) const ROOT: u64 = 1;

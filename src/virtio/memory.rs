@@ -1,0 +1,35 @@
+//! A leaf: where addresses that a guest named become raw segments of a
+//! [`Destination`].
+#![allow(unsafe_code)]
+
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+use crate::destination::Destination;
+
+/// A destination over ranges (address, bytes) of guest memory, in order, and
+/// whether all of them are there. It ends before the first byte that is not.
+///
+/// It borrows `memory`, so the mapping outlives it. Ranges may cross the
+/// borders of memory regions, and may overlap.
+pub(super) fn destination<'m>(
+    memory: &'m GuestMemoryMmap,
+    ranges: &[(GuestAddress, u32)],
+) -> (Destination<'m>, bool) {
+    let mut out = Destination::empty();
+    for &(address, len) in ranges {
+        let Ok(len) = usize::try_from(len) else {
+            return (out, false);
+        };
+        for slice in memory.get_slices(address, len) {
+            let Ok(slice) = slice else {
+                return (out, false);
+            };
+            let base = slice.ptr_guard_mut().as_ptr();
+            // SAFETY: `slice` is a checked part of a region of `memory`, which
+            // is borrowed for 'm and thus stays mapped. Guest memory is never
+            // borrowed as Rust references.
+            unsafe { out.push_raw(base, slice.len()) };
+        }
+    }
+    (out, true)
+}

@@ -1,0 +1,242 @@
+//! Serving one queue: takes requests from the ring until it is empty.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use tokio::sync::Semaphore;
+use vhost_user_backend::{VringState, VringT};
+use virtio_queue::{QueueOwnedT, QueueT};
+use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
+
+use super::chain::Chain;
+use super::flight::{Flight, Waiting};
+use super::memory::destination;
+use super::{Memory, Vring};
+use crate::fs::Errno;
+use crate::fuse::{Outcome, Pending, Server};
+
+/// The guest is told of replies when the ring runs empty, or earlier once they
+/// hold this many bytes: a guest with work to do should not wait for a batch.
+const SIGNAL_AFTER: u32 = 128 << 10;
+
+/// Unit in which waiting reads are charged against the device's budget.
+const BUDGET_UNIT: usize = 4096;
+
+/// Bytes that waiting reads of one device may bring in at once, in units.
+pub(super) const BUDGET: usize = (64 << 20) / BUDGET_UNIT;
+
+/// One queue of a device.
+pub(super) struct Queue {
+    index: usize,
+    server: Arc<Server>,
+    memory: Memory,
+    budget: Arc<Semaphore>,
+    faults: AtomicU64,
+    pub(super) flight: Arc<Flight>,
+}
+
+/// What the ring holds next.
+enum Next {
+    Request(Chain),
+    Empty,
+    /// The ring makes no sense, or is not ours to touch.
+    Unusable,
+}
+
+impl Queue {
+    /// Queue `index` of a device whose waiting reads share `budget`.
+    pub(super) fn new(
+        index: usize,
+        server: Arc<Server>,
+        memory: Memory,
+        budget: Arc<Semaphore>,
+    ) -> Self {
+        Self {
+            index,
+            server,
+            memory,
+            budget,
+            faults: AtomicU64::new(0),
+            flight: Arc::default(),
+        }
+    }
+
+    /// Serves what the guest has put into the ring.
+    pub(super) fn process(&self, vring: &Vring, request: &mut Vec<u8>) {
+        let Some(_busy) = self.flight.enter() else {
+            return;
+        };
+        let mut again = false;
+        loop {
+            if !set_notification(vring, false) {
+                return;
+            }
+            let served = self.drain(vring, request);
+            // More in the ring after a round that could take nothing is a ring
+            // that makes no sense; the next kick tries again.
+            let stuck = again && served == 0;
+            again = set_notification(vring, true);
+            if !again || stuck || self.flight.is_stopping() {
+                return;
+            }
+        }
+    }
+
+    /// Serves until the ring is empty. Returns the number of requests taken.
+    fn drain(&self, vring: &Vring, request: &mut Vec<u8>) -> usize {
+        let mut served = 0;
+        let mut unsignalled = 0;
+        let mut used = None;
+        loop {
+            // Anew for each request: memory may be plugged in while we serve.
+            let memory = self.memory.memory();
+            let chain = {
+                let mut state = vring.get_mut();
+                if let Some((head, len)) = used.take() {
+                    if let Err(error) = state.add_used(head, len) {
+                        self.fault(&format_args!("its used ring cannot be written: {error}"));
+                    }
+                    unsignalled += len.max(1);
+                }
+                let next = self.next(&mut state, &memory);
+                let last = !matches!(next, Next::Request(_)) || self.flight.is_stopping();
+                if unsignalled > 0 && (last || unsignalled >= SIGNAL_AFTER) {
+                    notify(&mut state);
+                    unsignalled = 0;
+                }
+                match next {
+                    Next::Request(chain) => chain,
+                    Next::Empty | Next::Unusable => return served,
+                }
+            };
+            served += 1;
+            used = self.serve(chain, vring, &memory, request);
+        }
+    }
+
+    /// Takes the next request out of the ring.
+    fn next(&self, state: &mut VringState<Memory>, memory: &GuestMemoryMmap) -> Next {
+        if !state.is_enabled() || !state.get_queue().ready() || self.flight.is_stopping() {
+            return Next::Unusable;
+        }
+        let queue = state.get_queue_mut();
+        let size = queue.size();
+        loop {
+            let chain = match queue.iter(memory) {
+                Ok(mut iter) => iter.next(),
+                Err(error) => {
+                    self.fault(&format_args!("its available ring makes no sense: {error}"));
+                    return Next::Unusable;
+                }
+            };
+            match chain {
+                None => return Next::Empty,
+                // There is no way to give back a head that does not exist.
+                Some(chain) if chain.head_index() >= size => {
+                    self.fault(&format_args!("descriptor {} is none", chain.head_index()));
+                }
+                Some(chain) => return Next::Request(Chain::walk(chain)),
+            }
+        }
+    }
+
+    /// Serves one request. Returns what to put into the used ring, or `None`
+    /// if that happens later.
+    fn serve(
+        &self,
+        chain: Chain,
+        vring: &Vring,
+        memory: &vm_memory::GuestMemoryLoadGuard<GuestMemoryMmap>,
+        request: &mut Vec<u8>,
+    ) -> Option<(u16, u32)> {
+        let head = chain.head;
+        let sound = chain.gather(memory, request);
+        let (mut out, there) = destination(memory, &chain.writable);
+        let outcome = if sound && there {
+            self.server.handle(request, &mut out)
+        } else {
+            self.fault(&"a request lies outside its memory or has no end");
+            self.server.refuse(request, Errno(libc::EFAULT), &mut out)
+        };
+        drop(out);
+        match outcome {
+            Outcome::Done(len) => Some((head, u32::try_from(len).unwrap_or_default())),
+            Outcome::NoReply => Some((head, 0)),
+            Outcome::Pending(Pending { reply, read }) => {
+                let id = self.flight.park(Waiting {
+                    chain,
+                    memory: memory.clone().into_inner(),
+                    vring: vring.clone(),
+                    reply,
+                });
+                self.spawn(id, reply.size(), read);
+                None
+            }
+        }
+    }
+
+    /// Fetches for the waiting read `id` and then answers it.
+    fn spawn(&self, id: u64, size: usize, read: crate::fs::PendingRead) {
+        let runtime = match crate::runtime::handle() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                log::error!("Cannot start the threads that fetch, answering EIO: {error}");
+                self.flight.complete(id, Err(Errno::EIO));
+                return;
+            }
+        };
+        let (flight, budget) = (self.flight.clone(), self.budget.clone());
+        let units = u32::try_from(size.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX);
+        let task = runtime.spawn(async move {
+            // The semaphore is never closed.
+            let _permit = budget.acquire_many(units).await;
+            let result = AssertUnwindSafe(read).catch_unwind().await;
+            let result = result.unwrap_or_else(|_| {
+                log::error!("A fetch panicked, answered with EIO; report this as a bug");
+                Err(Errno::EIO)
+            });
+            flight.complete(id, result);
+        });
+        self.flight.attach(id, task.abort_handle());
+    }
+
+    /// Logs something that a sound guest does not do; after the first few, only
+    /// every power of two, since the guest decides how often this happens.
+    fn fault(&self, what: &dyn std::fmt::Display) {
+        let count = self.faults.fetch_add(1, Ordering::Relaxed) + 1;
+        if count <= 4 || count.is_power_of_two() {
+            log::warn!(
+                "Queue {} of the guest is faulty ({count}): {what}",
+                self.index
+            );
+        }
+    }
+}
+
+/// Asks the guest to kick on new requests, or not to. Returns, when it is asked
+/// to, whether there are new requests already; else whether the queue runs.
+fn set_notification(vring: &Vring, enable: bool) -> bool {
+    let mut state = vring.get_mut();
+    // A stopped ring is not ours to write to.
+    if !state.get_queue().ready() {
+        return false;
+    }
+    if enable {
+        return state.enable_notification().unwrap_or(false);
+    }
+    if let Err(error) = state.disable_notification() {
+        log::debug!("Cannot write to the ring: {error}");
+    }
+    true
+}
+
+/// Interrupts the guest for what is new in the used ring, if it wants that.
+pub(super) fn notify(state: &mut VringState<Memory>) {
+    if state.needs_notification().unwrap_or(true)
+        && let Err(error) = state.signal_used_queue()
+    {
+        log::debug!("Cannot interrupt the guest: {error}");
+    }
+}

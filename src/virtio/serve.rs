@@ -1,0 +1,208 @@
+//! The server: one connection after the other.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+use vhost::vhost_user::{Error as VhostError, Listener};
+use vhost_user_backend::{Error as DaemonError, VhostUserDaemon};
+use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
+
+use super::device::Device;
+use super::exit_events;
+use super::shutdown::Shutdown;
+use super::socket::{SocketError, listen};
+use crate::fs::FileSystem;
+use crate::fuse::Server;
+
+/// Most queues of a device: one bit of a word each, and one for high priority.
+const MAX_REQUEST_QUEUES: usize = 63;
+
+/// Largest tag, in bytes.
+const MAX_TAG: usize = 36;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// Queues for requests, 1 to 63, each with a thread; one more for high
+    /// priority comes on top.
+    pub request_queues: usize,
+    /// Most entries of a queue: a power of two up to 32768. 1024 lets a guest
+    /// read 1 MiB at once.
+    pub queue_size: u16,
+    /// Tag to tell a VMM that asks for the device's configuration; QEMU and
+    /// Cloud Hypervisor have the tag on their own command lines.
+    pub tag: Option<String>,
+    /// Whether to end when the first VMM disconnects.
+    pub exit_on_disconnect: bool,
+}
+
+impl ServeOptions {
+    /// The defaults for a socket: 4 queues of 1024 entries, and no end.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+            request_queues: 4,
+            queue_size: 1024,
+            tag: None,
+            exit_on_disconnect: false,
+        }
+    }
+
+    fn check(&self) -> Result<(), ServeError> {
+        if !(1..=MAX_REQUEST_QUEUES).contains(&self.request_queues) {
+            return Err(ServeError::Options(format!(
+                "{} request queues (1 to {MAX_REQUEST_QUEUES} are possible)",
+                self.request_queues
+            )));
+        }
+        if !self.queue_size.is_power_of_two() {
+            return Err(ServeError::Options(format!(
+                "queue size {} (a power of two up to 32768 is needed)",
+                self.queue_size
+            )));
+        }
+        if let Some(tag) = &self.tag
+            && !(1..=MAX_TAG).contains(&tag.len())
+        {
+            return Err(ServeError::Options(format!(
+                "tag {tag:?} (1 to {MAX_TAG} bytes are possible)"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Why serving ended or never began.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The options make no sense.
+    #[error("The device cannot have {0}")]
+    Options(String),
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Waiting for a VMM failed.
+    #[error("Cannot wait for a VMM on {path}")]
+    Accept {
+        /// The path of the socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The device could not be set up for a connection.
+    #[error("Cannot set up the device for the VMM on {path}: {reason}")]
+    Device {
+        /// The path of the socket.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Serves `fs` to VMMs that connect to the socket, one after the other.
+/// `ready` is called once, as soon as they can connect.
+///
+/// What the file system and the FUSE session know survives a reconnect; a
+/// guest that starts anew sends INIT.
+///
+/// # Errors
+/// When the socket cannot be had or the system has no threads or descriptors
+/// left. What a VMM or a guest does wrong ends at most its connection.
+pub fn serve(
+    options: &ServeOptions,
+    fs: Arc<dyn FileSystem>,
+    shutdown: &Shutdown,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
+    options.check()?;
+    let (listener, file) = listen(&options.socket)?;
+    shutdown.guard(file);
+    let result = accept_all(options, Listener::from(listener), fs, shutdown, ready);
+    shutdown.remove_socket();
+    result
+}
+
+fn accept_all(
+    options: &ServeOptions,
+    mut listener: Listener,
+    fs: Arc<dyn FileSystem>,
+    shutdown: &Shutdown,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
+    let accept_error = |source| ServeError::Accept {
+        path: options.socket.clone(),
+        source,
+    };
+    let server = Arc::new(Server::new(fs));
+    let epoll = Epoll::new().map_err(accept_error)?;
+    for fd in [listener.as_raw_fd(), shutdown.event().as_raw_fd()] {
+        let event = EpollEvent::new(EventSet::IN, 0);
+        epoll
+            .ctl(ControlOperation::Add, fd, event)
+            .map_err(accept_error)?;
+    }
+    ready();
+    loop {
+        // Threads and tables of a device are made when a VMM is at the door.
+        match epoll.wait(-1, &mut [EpollEvent::default()]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(accept_error(error)),
+            Ok(_) if shutdown.is_stopped() => return Ok(()),
+            Ok(_) => {}
+        }
+        connection(options, &mut listener, &server, shutdown)?;
+        if options.exit_on_disconnect || shutdown.is_stopped() {
+            return Ok(());
+        }
+    }
+}
+
+/// Serves one VMM until it disconnects.
+fn connection(
+    options: &ServeOptions,
+    listener: &mut Listener,
+    server: &Arc<Server>,
+    shutdown: &Shutdown,
+) -> Result<(), ServeError> {
+    let device_error = |error: &DaemonError| ServeError::Device {
+        path: options.socket.clone(),
+        reason: error.to_string(),
+    };
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let device = Arc::new(Device::new(
+        server,
+        &memory,
+        options.request_queues,
+        options.queue_size,
+        options.tag.as_deref(),
+    ));
+    let mut daemon = VhostUserDaemon::new("tidegate-vhost".to_owned(), device.clone(), memory)
+        .map_err(|error| device_error(&error))?;
+    daemon
+        .start(listener)
+        .map_err(|error| device_error(&error))?;
+    shutdown.set_connection(daemon.shutdown_handle());
+    log::info!("A VMM connected to {}", options.socket.display());
+    match daemon.wait() {
+        Ok(())
+        | Err(DaemonError::HandleRequest(VhostError::Disconnected | VhostError::PartialMessage)) => {
+            log::info!("The VMM on {} disconnected", options.socket.display());
+        }
+        Err(error) => log::warn!(
+            "The connection of the VMM on {} is ended: {error}",
+            options.socket.display()
+        ),
+    }
+    shutdown.set_connection(None);
+    device.close();
+    // Ends the worker threads and waits for them.
+    drop(daemon);
+    exit_events::release(device);
+    Ok(())
+}
