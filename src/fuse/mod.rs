@@ -20,7 +20,7 @@ mod server;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(test)]
 use crate::{destination, fs as fs_api};
