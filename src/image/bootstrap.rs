@@ -1,0 +1,121 @@
+//! Ranges of a bootstrap file, read into private memory.
+//!
+//! Others may write or truncate the file at any time, so it is never mapped,
+//! and what is parsed is always a private copy.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::image::error::ImageError;
+
+/// Most bytes that one read may ask for: bounds the memory that a hostile
+/// length can claim.
+const READ_MAX: usize = 64 << 20;
+
+/// An open bootstrap.
+#[derive(Debug)]
+pub struct Bootstrap {
+    file: fs::File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl Bootstrap {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is no regular file.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let fail = |source| ImageError::Open { path: path.to_owned(), source };
+        let file = fs::File::open(path).map_err(fail)?;
+        let meta = file.metadata().map_err(fail)?;
+        if !meta.is_file() {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        Ok(Self { file, path: path.to_owned(), len: meta.len() })
+    }
+
+    /// Length of the file in bytes when it was opened.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the file was empty when it was opened.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Path of the file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// When the range is not inside the file or cannot be read.
+    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
+        self.file.read_exact_at(buffer, offset).map_err(|source| ImageError::Read {
+            path: self.path.clone(),
+            offset,
+            len: buffer.len(),
+            source,
+        })
+    }
+
+    /// Reads `len` bytes at `offset`.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::read_into`]; also when `len` is more than 64 MiB or more
+    /// than the file holds behind `offset`.
+    pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, ImageError> {
+        if len > READ_MAX || offset.saturating_add(len as u64) > self.len {
+            return Err(ImageError::Read {
+                path: self.path.clone(),
+                offset,
+                len,
+                source: io::ErrorKind::UnexpectedEof.into(),
+            });
+        }
+        let mut buffer = vec![0; len];
+        self.read_into(offset, &mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// Reads what there is at `offset`, at most `buffer.len()` bytes; returns
+    /// how many.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read_some(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, ImageError> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.file.read_at(&mut buffer[done..], offset.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(got) => done += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(ImageError::Read {
+                        path: self.path.clone(),
+                        offset,
+                        len: buffer.len(),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// An error that says what is damaged.
+    pub fn damaged(&self, reason: impl Into<String>) -> ImageError {
+        ImageError::Damaged { path: self.path.clone(), reason: reason.into() }
+    }
+
+    /// An error that says what could not be proved.
+    pub fn unproved(&self, what: impl Into<String>) -> ImageError {
+        ImageError::Unproved { path: self.path.clone(), what: what.into() }
+    }
+}

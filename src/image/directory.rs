@@ -1,0 +1,472 @@
+//! Directories: finding and listing entries, with proof along a path of hashes.
+//!
+//! Entries are handled in groups: with a section 128 entries, a leaf of the
+//! directory's entry list; without one the entries of a directory block.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::chunk::Digest;
+use crate::image::error::ImageError;
+use crate::image::list::List;
+use crate::image::model::{FileType, NodeProof, NodeRef};
+use crate::image::open::Image;
+use crate::image::proof::{self, FANOUT, LINK_BIT, Leaf, ListHead, ListKind};
+use crate::image::rafs::dirent::{self, Dirent};
+use crate::image::rafs::{BLOCK, BLOCK_LEN, u32_at};
+use crate::image::section::{ChildRecord, DirectoryRecord};
+
+/// Where a directory's blocks are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    /// Bytes of all blocks together.
+    pub(crate) size: u64,
+    /// Offset of the full blocks in the bootstrap.
+    pub(crate) start: u64,
+    /// Offset of the last, partial block if it is behind the inode.
+    pub(crate) tail: Option<u64>,
+}
+
+impl Blocks {
+    fn count(&self) -> u64 {
+        self.size.div_ceil(BLOCK)
+    }
+}
+
+/// The proved part of a directory.
+#[derive(Debug)]
+struct Proved {
+    /// The entry list.
+    list: List,
+    /// Offset of the child records in the bootstrap.
+    children: u64,
+    /// Offset of the block index in the bootstrap; none for a single block.
+    block_index: Option<u64>,
+    /// Entries before each block, read at the first need. A hint.
+    entries_before: OnceLock<Vec<u32>>,
+}
+
+/// A loaded directory.
+#[derive(Debug)]
+pub struct Directory {
+    nid: u64,
+    blocks: Blocks,
+    proved: Option<Proved>,
+    /// The only group of a small directory.
+    single: Option<Arc<Group>>,
+}
+
+impl Directory {
+    /// Memory that the value holds, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let index = self.proved.as_ref().and_then(|it| it.block_index).map_or(0, |_| {
+            usize::try_from(self.blocks.count().saturating_mul(4)).unwrap_or(usize::MAX)
+        });
+        index.saturating_add(self.single.as_ref().map_or(0, |group| group.memory()))
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> u64 {
+        match &self.proved {
+            Some(proved) => proved.list.head.count.div_ceil(FANOUT as u64),
+            None => self.blocks.count(),
+        }
+    }
+
+    fn key(&self, group: u64) -> (Digest, u64) {
+        match &self.proved {
+            Some(proved) => (proved.list.digest, group),
+            None => {
+                let mut key = Digest::default();
+                key.0[..8].copy_from_slice(&self.nid.to_le_bytes());
+                (key, group)
+            }
+        }
+    }
+}
+
+/// What stands behind a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The node.
+    Node(NodeRef),
+    /// A later name of a hard-linked node: the digest of the canonical path
+    /// and where the path is in the bootstrap.
+    Link {
+        /// Node number that the entry claims.
+        nid: u64,
+        /// Digest of the canonical path.
+        digest: Digest,
+        /// Offset of the path in the section.
+        path: u64,
+    },
+}
+
+impl Target {
+    /// The inode number to show.
+    pub fn nid(&self) -> u64 {
+        match self {
+            Self::Node(node) => node.nid,
+            Self::Link { nid, .. } => *nid,
+        }
+    }
+}
+
+/// An entry of a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    name: (u32, u32),
+    /// Type of the node.
+    pub file_type: FileType,
+    /// The node or where to find it.
+    pub target: Target,
+}
+
+/// Entries that were read and proved together, ascending by name.
+#[derive(Debug, Default)]
+pub struct Group {
+    entries: Vec<Entry>,
+    names: Vec<u8>,
+}
+
+impl Group {
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the group has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry at `position` and its name.
+    pub fn get(&self, position: usize) -> Option<(&[u8], &Entry)> {
+        let entry = self.entries.get(position)?;
+        Some((self.name(entry), entry))
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        64 + self.entries.len() * size_of::<Entry>() + self.names.len()
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        self.names.get(entry.name.0 as usize..entry.name.1 as usize).unwrap_or_default()
+    }
+
+    fn search(&self, name: &[u8]) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| self.name(entry).cmp(name))
+    }
+
+    fn push(&mut self, dirent: &Dirent<'_>, target: Target) {
+        let position = |len| u32::try_from(len).unwrap_or(u32::MAX);
+        let start = position(self.names.len());
+        self.names.extend_from_slice(dirent.name);
+        let name = (start, position(self.names.len()));
+        self.entries.push(Entry { name, file_type: dirent.file_type, target });
+    }
+}
+
+fn is_dots(dirent: &Dirent<'_>) -> bool {
+    dirent.name == b"." || dirent.name == b".."
+}
+
+impl Image {
+    /// Loads what is needed to use a directory. Also returns the head and the
+    /// digest of its entry list, which are zeros without a section.
+    pub(crate) fn load_directory(
+        &self,
+        node: &NodeRef,
+        blocks: Blocks,
+    ) -> Result<(Directory, ListHead, Digest), ImageError> {
+        let nid = node.nid;
+        let Some((proof, section)) = node.proof.zip(self.section) else {
+            let directory = Directory { nid, blocks, proved: None, single: None };
+            return Ok((directory, ListHead::default(), Digest::default()));
+        };
+        let damaged = || self.bootstrap.damaged(format!("record of directory {nid}"));
+        let (mut record, mut children) = (DirectoryRecord::default(), 0);
+        if proof.record != 0 {
+            let at = section.at(proof.record).ok_or_else(damaged)?;
+            let mut bytes = [0; DirectoryRecord::LEN];
+            self.bootstrap.read_into(at, &mut bytes)?;
+            record = DirectoryRecord::parse(&bytes);
+            children = at + DirectoryRecord::LEN as u64;
+        }
+        let kind = ListKind::Entries;
+        let head = record.head;
+        let block_index = match record.block_index {
+            0 => None,
+            offset => Some(section.at(offset).ok_or_else(damaged)?),
+        };
+        let levels = section.offset.saturating_add(record.levels);
+        let digest = if head.count > FANOUT as u64 {
+            List::digest_of_stored(&self.bootstrap, kind, head, levels)?
+        } else {
+            Digest::default()
+        };
+        let mut directory = Directory {
+            nid,
+            blocks,
+            proved: Some(Proved {
+                list: List { kind, head, digest, levels },
+                children,
+                block_index,
+                entries_before: OnceLock::new(),
+            }),
+            single: None,
+        };
+        if head.count > FANOUT as u64 {
+            return Ok((directory, head, digest));
+        }
+        let mut top = Digest::default();
+        let mut group = Group::default();
+        if head.count > 0 {
+            (group, top) = self.read_proved_group(&directory, 0)?;
+        }
+        let digest = proof::list_digest(kind, &head, &top);
+        if let Some(proved) = &mut directory.proved {
+            proved.list.digest = digest;
+        }
+        directory.single = Some(Arc::new(group));
+        Ok((directory, head, digest))
+    }
+
+    /// Finds `name` in a directory; with a section its absence is proved too.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or proved.
+    pub fn find(&self, directory: &Directory, name: &[u8]) -> Result<Option<Entry>, ImageError> {
+        let groups = directory.groups();
+        if groups == 0 {
+            return Ok(None);
+        }
+        let guess = self.guess_group(directory, name)?;
+        let group = self.group(directory, guess)?;
+        let place = match group.search(name) {
+            Ok(found) => return Ok(group.get(found).map(|(_, entry)| *entry)),
+            Err(place) => place,
+        };
+        if directory.proved.is_none() {
+            return Ok(None);
+        }
+        // Absent from this group. Where the name would stand at the group's
+        // edge, the neighbour must show that it is not there either.
+        let misled = || self.bootstrap.unproved(format!("block index of {}", directory.nid));
+        if place == 0 && guess > 0 {
+            let before = self.group(directory, guess - 1)?;
+            let last = before.get(before.len().wrapping_sub(1)).ok_or_else(misled)?;
+            return if last.0 < name { Ok(None) } else { Err(misled()) };
+        }
+        if place == group.len() && guess + 1 < groups {
+            let after = self.group(directory, guess + 1)?;
+            let first = after.get(0).ok_or_else(misled)?;
+            return if first.0 > name { Ok(None) } else { Err(misled()) };
+        }
+        Ok(None)
+    }
+
+    /// A group of a directory's entries.
+    ///
+    /// # Errors
+    /// When it cannot be read or proved.
+    pub fn group(&self, directory: &Directory, group: u64) -> Result<Arc<Group>, ImageError> {
+        if let Some(single) = &directory.single {
+            return Ok(Arc::clone(single));
+        }
+        let key = directory.key(group);
+        if let Some(found) = self.groups.get(&key) {
+            return Ok(found);
+        }
+        let loaded = match &directory.proved {
+            Some(proved) => {
+                let (loaded, leaf) = self.read_proved_group(directory, group)?;
+                proved.list.prove(&self.bootstrap, group, leaf)?;
+                loaded
+            }
+            None => self.read_block_group(directory, group)?,
+        };
+        let loaded = Arc::new(loaded);
+        self.groups.insert(key, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// The group in which `name` stands if it exists. A hint, computed from
+    /// bytes that are not proved.
+    fn guess_group(&self, directory: &Directory, name: &[u8]) -> Result<u64, ImageError> {
+        if directory.single.is_some() {
+            return Ok(0);
+        }
+        let damaged = |reason: String| self.bootstrap.damaged(reason);
+        let (mut low, mut high) = (0, directory.blocks.count());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let block = self.read_block(&directory.blocks, middle)?;
+            if dirent::first_name(&block).map_err(damaged)? <= name {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let block = low.saturating_sub(1);
+        let Some(proved) = &directory.proved else {
+            return Ok(block);
+        };
+        let bytes = self.read_block(&directory.blocks, block)?;
+        let entries = dirent::parse(&bytes).map_err(damaged)?;
+        let inside = entries.iter().filter(|it| !is_dots(it) && it.name <= name).count() as u64;
+        let before = self.entries_before(directory, proved, block)?;
+        let position = before.saturating_add(inside.saturating_sub(1));
+        let groups = directory.groups();
+        Ok((position / FANOUT as u64).min(groups.saturating_sub(1)))
+    }
+
+    /// How many entries are in the blocks before `block`. A hint.
+    fn entries_before(
+        &self,
+        directory: &Directory,
+        proved: &Proved,
+        block: u64,
+    ) -> Result<u64, ImageError> {
+        let index = self.block_index(directory, proved)?;
+        let found = usize::try_from(block).ok().and_then(|block| index.get(block));
+        found
+            .map(|&entries| u64::from(entries))
+            .ok_or_else(|| self.bootstrap.damaged(format!("block index of {}", directory.nid)))
+    }
+
+    fn block_index<'a>(
+        &self,
+        directory: &Directory,
+        proved: &'a Proved,
+    ) -> Result<&'a [u32], ImageError> {
+        if let Some(index) = proved.entries_before.get() {
+            return Ok(index);
+        }
+        let index = match proved.block_index {
+            None => vec![0],
+            Some(at) => {
+                let len = usize::try_from(directory.blocks.count().saturating_mul(4));
+                let bytes = self.bootstrap.read(at, len.unwrap_or(usize::MAX))?;
+                bytes.chunks_exact(4).map(|entry| u32_at(entry, 0)).collect()
+            }
+        };
+        Ok(proved.entries_before.get_or_init(|| index))
+    }
+
+    /// Reads a group of a proved directory and hashes it as a leaf.
+    fn read_proved_group(
+        &self,
+        directory: &Directory,
+        group: u64,
+    ) -> Result<(Group, Digest), ImageError> {
+        let damaged = |reason: String| self.bootstrap.damaged(reason);
+        let short = || damaged(format!("directory {} is too short", directory.nid));
+        let proved = directory.proved.as_ref().ok_or_else(short)?;
+        let start = group.saturating_mul(FANOUT as u64);
+        let count = proved.list.head.count.saturating_sub(start).min(FANOUT as u64);
+        let count = usize::try_from(count).unwrap_or(FANOUT);
+        let at = proved.children.saturating_add(start.saturating_mul(ChildRecord::LEN as u64));
+        let mut children = [0; FANOUT * ChildRecord::LEN];
+        let children = &mut children[..count * ChildRecord::LEN];
+        self.bootstrap.read_into(at, children)?;
+        let mut children = children.chunks_exact(ChildRecord::LEN).map(ChildRecord::parse);
+
+        let index = self.block_index(directory, proved)?;
+        let after = index.partition_point(|&before| u64::from(before) <= start);
+        let mut block = after.saturating_sub(1);
+        let before = index.get(block).copied().map_or(0, u64::from);
+        let mut skip = usize::try_from(start.saturating_sub(before)).unwrap_or(usize::MAX);
+
+        let mut found = Group::default();
+        let mut leaf = Leaf::new(ListKind::Entries);
+        while found.len() < count {
+            if block as u64 >= directory.blocks.count() {
+                return Err(short());
+            }
+            let bytes = self.read_block(&directory.blocks, block as u64)?;
+            for dirent in dirent::parse(&bytes).map_err(damaged)?.iter().filter(|it| !is_dots(it)) {
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                let Some(child) = children.next() else { break };
+                let code = dirent.file_type.code() | if child.link { LINK_BIT } else { 0 };
+                leaf.entry(dirent.name, code, &child.digest);
+                found.push(dirent, target(dirent.nid, &child));
+            }
+            block += 1;
+        }
+        Ok((found, leaf.take()))
+    }
+
+    /// Reads a block of a directory without a section as a group.
+    fn read_block_group(&self, directory: &Directory, block: u64) -> Result<Group, ImageError> {
+        let bytes = self.read_block(&directory.blocks, block)?;
+        let mut found = Group::default();
+        let dirents = dirent::parse(&bytes).map_err(|reason| self.bootstrap.damaged(reason))?;
+        for dirent in dirents.iter().filter(|it| !is_dots(it)) {
+            found.push(dirent, Target::Node(NodeRef { nid: dirent.nid, proof: None }));
+        }
+        Ok(found)
+    }
+
+    fn read_block(&self, blocks: &Blocks, block: u64) -> Result<Vec<u8>, ImageError> {
+        let start = block.saturating_mul(BLOCK);
+        let len = blocks.size.saturating_sub(start).min(BLOCK);
+        let at = match blocks.tail {
+            Some(tail) if len < BLOCK => tail,
+            _ => blocks.start.saturating_add(start),
+        };
+        self.bootstrap.read(at, usize::try_from(len).unwrap_or(BLOCK_LEN))
+    }
+
+    /// The node behind an entry; a later name of a hard link is followed along
+    /// its canonical path, each step proved.
+    ///
+    /// # Errors
+    /// When a step cannot be read or proved, or does not lead to the node.
+    pub fn resolve(&self, entry: &Entry) -> Result<NodeRef, ImageError> {
+        let (nid, digest, offset) = match entry.target {
+            Target::Node(node) => return Ok(node),
+            Target::Link { nid, digest, path } => (nid, digest, path),
+        };
+        let path = self.read_link_path(offset)?;
+        let wrong = || self.bootstrap.unproved(format!("hard link to inode {nid}"));
+        if proof::link_digest(&path) != digest {
+            return Err(wrong());
+        }
+        let mut node = self.root();
+        for name in path.split(|&byte| byte == b'/') {
+            let parent = self.node(&node)?;
+            let crate::image::model::Content::Directory(directory) = &parent.content else {
+                return Err(wrong());
+            };
+            let found = self.find(directory, name)?.ok_or_else(wrong)?;
+            let Target::Node(child) = found.target else { return Err(wrong()) };
+            node = child;
+        }
+        if node.nid != nid { Err(wrong()) } else { Ok(node) }
+    }
+
+    fn read_link_path(&self, offset: u64) -> Result<Vec<u8>, ImageError> {
+        /// Longest canonical path in bytes.
+        const PATH_MAX: u32 = 1 << 20;
+        let damaged = || self.bootstrap.damaged("path of a hard link");
+        let at = self.section.and_then(|section| section.at(offset)).ok_or_else(damaged)?;
+        let mut len = [0; 4];
+        self.bootstrap.read_into(at, &mut len)?;
+        let len = u32::from_le_bytes(len);
+        if len > PATH_MAX {
+            return Err(damaged());
+        }
+        self.bootstrap.read(at + 4, len as usize)
+    }
+}
+
+fn target(nid: u64, child: &ChildRecord) -> Target {
+    if child.link {
+        return Target::Link { nid, digest: child.digest, path: child.record };
+    }
+    let proof = NodeProof { digest: child.digest, record: child.record };
+    Target::Node(NodeRef { nid, proof: Some(proof) })
+}

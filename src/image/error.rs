@@ -1,0 +1,91 @@
+//! What can be wrong with a bootstrap.
+
+use std::path::PathBuf;
+
+use crate::chunk::Digest;
+
+/// Why an image or a part of it cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The bootstrap cannot be opened.
+    #[error("Cannot open bootstrap {}", path.display())]
+    Open {
+        /// The bootstrap.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A range of the bootstrap cannot be read.
+    #[error("Cannot read {len} bytes at offset {offset} of bootstrap {}", path.display())]
+    Read {
+        /// The bootstrap.
+        path: PathBuf,
+        /// Offset in bytes.
+        offset: u64,
+        /// Length in bytes.
+        len: usize,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no RAFS v6 bootstrap.
+    #[error("{} is not a RAFS v6 bootstrap: {reason}", path.display())]
+    NotABootstrap {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A structure breaks the format.
+    #[error("Bootstrap {} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The bootstrap.
+        path: PathBuf,
+        /// What and where.
+        reason: String,
+    },
+    /// A node, list or record does not have the digest it must have.
+    #[error("Proof failed in bootstrap {}: {what} is not what the root digest says", path.display())]
+    Unproved {
+        /// The bootstrap.
+        path: PathBuf,
+        /// What failed.
+        what: String,
+    },
+    /// The pinned root digest is another one.
+    #[error("Bootstrap {} has root sha256:{found}, but sha256:{wanted} is pinned; get the bootstrap again or correct the pin", path.display())]
+    WrongRoot {
+        /// The bootstrap.
+        path: PathBuf,
+        /// The root digest of the image.
+        found: Digest,
+        /// The one that is pinned.
+        wanted: Digest,
+    },
+    /// A root is pinned, but the image has no integrity section.
+    #[error("Bootstrap {} has no integrity section, so no root digest can be checked; build or convert the image with Tidegate", path.display())]
+    NoSection {
+        /// The bootstrap.
+        path: PathBuf,
+    },
+    /// The integrity section needs a newer program.
+    #[error("The integrity section of bootstrap {} needs features this version does not know (version {version}, bits {bits:#x}); update Tidegate", path.display())]
+    UnknownFeatures {
+        /// The bootstrap.
+        path: PathBuf,
+        /// Version of the section.
+        version: u32,
+        /// The must-understand bits that are not known.
+        bits: u64,
+    },
+    /// A root is required and none is pinned.
+    #[error("No root digest is pinned for bootstrap {} and --require-root is given; the image's own is sha256:{own}", path.display())]
+    RootRequired {
+        /// The bootstrap.
+        path: PathBuf,
+        /// The image's own root digest.
+        own: Digest,
+    },
+}

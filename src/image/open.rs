@@ -1,0 +1,308 @@
+//! Opens an image: superblocks, blob table, integrity section, pin.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::chunk::{BlobInfo, Digest};
+use crate::image::bootstrap::Bootstrap;
+use crate::image::directory::Group;
+use crate::image::error::ImageError;
+use crate::image::layout::{self, Layout, ProvedLayout};
+use crate::image::list::List;
+use crate::image::model::{Content, Node, NodeProof, NodeRef};
+use crate::image::proof::{self, ListHead, ListKind};
+use crate::image::rafs::blob::{self, BlobEntry};
+use crate::image::rafs::superblock::{self, SuperBlock};
+use crate::image::rafs::{BLOCK, BLOCK_LEN};
+use crate::image::section::{self, BlobRecord, Trailer};
+
+/// Bytes of nodes that stay in memory.
+const NODE_BUDGET: u64 = 48 << 20;
+
+/// Bytes of directory groups that stay in memory.
+const GROUP_BUDGET: u64 = 16 << 20;
+
+/// Features of blobs that this version cannot read.
+const UNSUPPORTED: u32 = blob::INFO_V2
+    | blob::ZRAN
+    | blob::SEPARATE
+    | blob::TARFS
+    | blob::BATCH
+    | blob::ENCRYPTED
+    | blob::EXTERNAL;
+
+/// What the operator demands of an image's root digest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pin {
+    /// The root digest that the image must have.
+    pub root: Option<Digest>,
+    /// Refuse an image for which none is given.
+    pub require: bool,
+}
+
+/// Where an image's integrity section is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Section {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Section {
+    /// The offset in the bootstrap of what is at `offset` in the section.
+    pub(crate) fn at(&self, offset: u64) -> Option<u64> {
+        (offset < self.len).then(|| self.offset.checked_add(offset)).flatten()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NodeWeight;
+
+impl Weighter<(u64, Digest), Arc<Node>> for NodeWeight {
+    fn weight(&self, _: &(u64, Digest), node: &Arc<Node>) -> u64 {
+        let xattrs: usize = node.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let content = match &node.content {
+            Content::File(file) => file.memory(),
+            Content::Directory(directory) => directory.memory(),
+            Content::Symlink(target) => target.len(),
+            Content::Special => 0,
+        };
+        (256 + xattrs + content) as u64
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct GroupWeight;
+
+impl Weighter<(Digest, u64), Arc<Group>> for GroupWeight {
+    fn weight(&self, _: &(Digest, u64), group: &Arc<Group>) -> u64 {
+        group.memory() as u64
+    }
+}
+
+/// An open image.
+#[derive(Debug)]
+pub struct Image {
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) superblock: SuperBlock,
+    pub(crate) section: Option<Section>,
+    pub(crate) layout: Layout,
+    pub(crate) nodes: Cache<(u64, Digest), Arc<Node>, NodeWeight>,
+    pub(crate) groups: Cache<(Digest, u64), Arc<Group>, GroupWeight>,
+    blobs: Vec<BlobInfo>,
+    root: NodeRef,
+    root_digest: Option<Digest>,
+    pinned: bool,
+}
+
+impl Image {
+    /// Opens the bootstrap at `path`. Reads superblocks and tables; for images
+    /// with a section the work does not depend on the number of inodes.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no RAFS v6 bootstrap, uses features
+    /// that this version does not know, or does not have the pinned root.
+    pub fn open(path: &Path, pin: Pin) -> Result<Self, ImageError> {
+        let bootstrap = Bootstrap::open(path)?;
+        let foreign =
+            |reason| ImageError::NotABootstrap { path: path.to_owned(), reason };
+        if bootstrap.len() < BLOCK {
+            return Err(foreign(format!("it has {} bytes", bootstrap.len())));
+        }
+        let area = bootstrap.read(0, superblock::AREA)?;
+        let superblock = SuperBlock::parse(&area).map_err(foreign)?;
+        let entries = read_blob_table(&bootstrap, &superblock)?;
+        let trailer_at = bootstrap.len() - section::TRAILER as u64;
+        let trailer = Trailer::parse(&bootstrap.read(trailer_at, section::TRAILER)?);
+        let root_nid = superblock.root_nid;
+
+        let Some(trailer) = trailer else {
+            if pin.root.is_some() || pin.require {
+                return Err(ImageError::NoSection { path: path.to_owned() });
+            }
+            let (chunks, layouts) =
+                layout::load_all(&bootstrap, superblock.chunk_table, entries.len())?;
+            let blobs = entries.into_iter().zip(layouts).map(blob_info).collect();
+            let root = NodeRef { nid: root_nid, proof: None };
+            return Ok(Self::assemble(
+                bootstrap,
+                superblock,
+                None,
+                Layout::Loaded(chunks),
+                blobs,
+                root,
+                (None, false),
+            ));
+        };
+
+        let unknown = trailer.must_understand & !section::KNOWN_BITS;
+        if trailer.version != proof::VERSION || unknown != 0 {
+            return Err(ImageError::UnknownFeatures {
+                path: path.to_owned(),
+                version: trailer.version,
+                bits: unknown,
+            });
+        }
+        let digest = proof::root_digest(
+            trailer.version,
+            trailer.must_understand,
+            superblock.chunk_size,
+            superblock.algorithm,
+            &trailer.root_node,
+        );
+        match pin.root {
+            Some(wanted) if wanted != digest => {
+                return Err(ImageError::WrongRoot { path: path.to_owned(), found: digest, wanted });
+            }
+            None if pin.require => {
+                return Err(ImageError::RootRequired { path: path.to_owned(), own: digest });
+            }
+            _ => {}
+        }
+        let section = Section { offset: trailer.offset, len: trailer.len };
+        if section.offset.checked_add(section.len).is_none_or(|end| end > bootstrap.len()) {
+            return Err(bootstrap.damaged("the integrity section runs past the end"));
+        }
+        let records = read_blob_records(&bootstrap, &section, &trailer, entries.len())?;
+        let mut lists = Vec::with_capacity(records.len());
+        for (record, entry) in records.iter().zip(&entries) {
+            let head = ListHead { count: u64::from(entry.chunks), ..ListHead::default() };
+            let levels = section.offset.saturating_add(record.levels);
+            let list = List { kind: ListKind::Layout, head, digest: record.layout, levels };
+            lists.push((list, record.first));
+        }
+        let layout = Layout::Proved(ProvedLayout::new(superblock.chunk_table.0, lists));
+        let layouts = records.iter().map(|record| record.layout);
+        let blobs = entries.into_iter().zip(layouts).map(blob_info).collect();
+        let proof = NodeProof { digest: trailer.root_node, record: trailer.root_record };
+        let root = NodeRef { nid: root_nid, proof: Some(proof) };
+        let pinned = pin.root.is_some();
+        Ok(Self::assemble(
+            bootstrap,
+            superblock,
+            Some(section),
+            layout,
+            blobs,
+            root,
+            (Some(digest), pinned),
+        ))
+    }
+
+    fn assemble(
+        bootstrap: Bootstrap,
+        superblock: SuperBlock,
+        section: Option<Section>,
+        layout: Layout,
+        blobs: Vec<BlobInfo>,
+        root: NodeRef,
+        (root_digest, pinned): (Option<Digest>, bool),
+    ) -> Self {
+        Self {
+            bootstrap,
+            superblock,
+            section,
+            layout,
+            nodes: Cache::with_weighter(1024, NODE_BUDGET, NodeWeight),
+            groups: Cache::with_weighter(256, GROUP_BUDGET, GroupWeight),
+            blobs,
+            root,
+            root_digest,
+            pinned,
+        }
+    }
+
+    /// The image's blobs, in the order that chunks refer to.
+    pub fn blobs(&self) -> &[BlobInfo] {
+        &self.blobs
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> NodeRef {
+        self.root
+    }
+
+    /// The image's root digest; none without an integrity section.
+    pub fn root_digest(&self) -> Option<Digest> {
+        self.root_digest
+    }
+
+    /// Whether the root digest was given from outside.
+    pub fn pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// What the superblocks say. Except for chunk size and digest algorithm,
+    /// nothing of it is proved.
+    pub fn superblock(&self) -> &SuperBlock {
+        &self.superblock
+    }
+
+    /// The bootstrap's path, for messages.
+    pub fn path(&self) -> &Path {
+        self.bootstrap.path()
+    }
+}
+
+fn blob_info((entry, layout): (BlobEntry, Digest)) -> BlobInfo {
+    BlobInfo {
+        id: entry.id,
+        algorithm: entry.algorithm,
+        compressor: entry.compressor,
+        chunks: entry.chunks,
+        uncompressed_size: entry.uncompressed_size,
+        stored_size: entry.stored_size,
+        layout,
+    }
+}
+
+/// Reads and checks the blob table.
+pub(crate) fn read_blob_table(
+    bootstrap: &Bootstrap,
+    superblock: &SuperBlock,
+) -> Result<Vec<BlobEntry>, ImageError> {
+    let (offset, len) = superblock.blob_table;
+    let len = len as usize;
+    if len != usize::from(superblock.blobs) * blob::ENTRY {
+        let blobs = superblock.blobs;
+        return Err(bootstrap.damaged(format!("a blob table of {len} bytes for {blobs} blobs")));
+    }
+    let table = bootstrap.read(offset, len)?;
+    let mut entries = Vec::new();
+    for (bytes, position) in table.chunks_exact(blob::ENTRY).zip(0u32..) {
+        let entry = BlobEntry::parse(bytes)
+            .map_err(|reason| bootstrap.damaged(format!("{reason} in blob entry {position}")))?;
+        let fail = |what: String| Err(bootstrap.damaged(format!("{what} of blob {}", entry.id)));
+        if entry.index != position || entry.chunk_size != superblock.chunk_size {
+            return fail(format!("index {} or chunk size {}", entry.index, entry.chunk_size));
+        }
+        if entry.algorithm != superblock.algorithm {
+            return fail(format!("digest algorithm {:?}", entry.algorithm));
+        }
+        if entry.features & UNSUPPORTED != 0 || entry.features & blob::ALIGNED == 0 {
+            return fail(format!("features {:#x} (not supported)", entry.features));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn read_blob_records(
+    bootstrap: &Bootstrap,
+    section: &Section,
+    trailer: &Trailer,
+    blobs: usize,
+) -> Result<Vec<BlobRecord>, ImageError> {
+    if blobs == 0 {
+        return Ok(Vec::new());
+    }
+    let at = section
+        .at(trailer.blob_records)
+        .ok_or_else(|| bootstrap.damaged("blob records outside the integrity section"))?;
+    let bytes = bootstrap.read(at, blobs * BlobRecord::LEN)?;
+    Ok(bytes.chunks_exact(BlobRecord::LEN).map(BlobRecord::parse).collect())
+}
+
+/// Compile-time reminder that a trailer fits the smallest bootstrap.
+const _: () = assert!(section::TRAILER < BLOCK_LEN);
