@@ -21,6 +21,7 @@
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
 //! * [`build`] makes images from directories and tar archives.
+//! * [`unpack`] restores trees from images.
 //! * [`cli`] is one file per subcommand.
 
 pub mod backend;
@@ -34,4 +35,5 @@ pub mod fusedev;
 pub mod image;
 pub mod runtime;
 pub mod store;
+pub mod unpack;
 pub mod virtio;

@@ -1,9 +1,13 @@
 //! The file system: what `fuse` asks and what answers it.
 //!
 //! [`FileSystem`] is the trait that the FUSE server is written against;
-//! [`image`](self::image) implements it over an image and a chunk store.
+//! [`ImageFs`] implements it over an image and a chunk store.
 //! May use: `image`, `store`, `chunk`, `destination`. Used by: `fuse`, the
 //! transports, `cli`.
+
+mod image;
+mod nodes;
+pub mod walk;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,6 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::destination::Destination;
+
+pub use self::image::ImageFs;
 
 /// An errno that a request is answered with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +129,11 @@ pub enum Read {
 pub trait FileSystem: Send + Sync + 'static {
     /// A new session begins (INIT): node ids of an earlier one are forgotten.
     fn init(&self);
+
+    /// How long a guest may keep that a name does not exist. Zero: not at all.
+    fn negative_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Finds `name` in directory `parent` and takes one reference to the node.
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno>;
