@@ -402,3 +402,33 @@ fn refused_forget_is_still_carried_out() {
     assert!(matches!(outcome, Outcome::NoReply));
     assert_eq!(rig.fs.references(HELLO), 0);
 }
+
+proptest::proptest! {
+    /// Errors are fine; panics, overruns and replies to nobody are bugs.
+    #[test]
+    fn any_bytes_are_answered_or_dropped(
+        opcode in 0u32..60,
+        node in 0u64..6,
+        body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        len in proptest::option::of(proptest::prelude::any::<u32>()),
+        room in 0usize..5000,
+    ) {
+        let rig = Rig::new();
+        let mut bytes = request(opcode, node, &body);
+        if let Some(len) = len {
+            bytes[..4].copy_from_slice(&len.to_le_bytes());
+        }
+        let mut reply = vec![0xa5; room + 64];
+        let (front, behind) = reply.split_at_mut(room);
+        match rig.server.handle(&bytes, &mut Destination::from_slice(front)) {
+            Outcome::Done(len) => proptest::prop_assert!((16..=room).contains(&len)),
+            Outcome::NoReply => {
+                proptest::prop_assert!(room < 16 || !op::has_reply(opcode));
+            }
+            Outcome::Pending(pending) => {
+                proptest::prop_assert!(pending.reply.size() <= room - 16);
+            }
+        }
+        proptest::prop_assert!(behind.iter().all(|&byte| byte == 0xa5));
+    }
+}

@@ -18,7 +18,7 @@ use vmm_sys_util::event::{EventConsumer, EventNotifier};
 
 use super::exit_events::ExitEvents;
 use super::queue::{BUDGET, Queue};
-use super::{Memory, Vring};
+use super::{Memory, Ring};
 use crate::fuse::Server;
 
 /// How long a stop waits for reads that are under way.
@@ -97,7 +97,7 @@ impl Device {
 
 impl VhostUserBackend for Device {
     type Bitmap = ();
-    type Vring = Vring;
+    type Vring = Ring;
 
     fn num_queues(&self) -> usize {
         self.queues.len()
@@ -176,7 +176,7 @@ impl VhostUserBackend for Device {
         &self,
         _device_event: u16,
         _events: EventSet,
-        vrings: &[Vring],
+        vrings: &[Ring],
         thread_id: usize,
     ) -> io::Result<()> {
         thread_local! {

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use vhost_user_backend::VringT;
 use vm_memory::GuestMemoryMmap;
 
-use super::Vring;
+use super::Ring;
 use super::chain::Chain;
 use super::memory::destination;
 use crate::fs::{Errno, Pieces};
@@ -26,7 +26,7 @@ pub(super) struct Waiting {
     /// The memory that the chain was checked against, held for its sake.
     pub(super) memory: Arc<GuestMemoryMmap>,
     /// The queue that it is given back to.
-    pub(super) vring: Vring,
+    pub(super) vring: Ring,
     /// How it is answered.
     pub(super) reply: ReplyTo,
 }

@@ -18,6 +18,7 @@ mod exit_events;
 mod flight;
 mod memory;
 mod queue;
+mod ring;
 mod serve;
 mod shutdown;
 mod socket;
@@ -25,12 +26,11 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+use ring::Ring;
+
 pub use serve::{ServeError, ServeOptions, serve};
 pub use shutdown::Shutdown;
 pub use socket::SocketError;
 
 /// Guest memory, replaced as a whole when the VMM changes it.
 type Memory = vm_memory::GuestMemoryAtomic<vm_memory::GuestMemoryMmap>;
-
-/// A queue, shared by its thread, the control thread and reads that wait.
-type Vring = vhost_user_backend::VringMutex<Memory>;

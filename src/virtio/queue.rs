@@ -13,7 +13,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 use super::chain::Chain;
 use super::flight::{Flight, Waiting};
 use super::memory::destination;
-use super::{Memory, Vring};
+use super::{Memory, Ring};
 use crate::fs::Errno;
 use crate::fuse::{Outcome, Pending, Server};
 
@@ -37,14 +37,6 @@ pub(super) struct Queue {
     pub(super) flight: Arc<Flight>,
 }
 
-/// What the ring holds next.
-enum Next {
-    Request(Chain),
-    Empty,
-    /// The ring makes no sense, or is not ours to touch.
-    Unusable,
-}
-
 impl Queue {
     /// Queue `index` of a device whose waiting reads share `budget`.
     pub(super) fn new(
@@ -64,7 +56,7 @@ impl Queue {
     }
 
     /// Serves what the guest has put into the ring.
-    pub(super) fn process(&self, vring: &Vring, request: &mut Vec<u8>) {
+    pub(super) fn process(&self, vring: &Ring, request: &mut Vec<u8>) {
         let Some(_busy) = self.flight.enter() else {
             return;
         };
@@ -85,7 +77,7 @@ impl Queue {
     }
 
     /// Serves until the ring is empty. Returns the number of requests taken.
-    fn drain(&self, vring: &Vring, request: &mut Vec<u8>) -> usize {
+    fn drain(&self, vring: &Ring, request: &mut Vec<u8>) -> usize {
         let mut served = 0;
         let mut unsignalled = 0;
         let mut used = None;
@@ -101,14 +93,14 @@ impl Queue {
                     unsignalled += len.max(1);
                 }
                 let next = self.next(&mut state, &memory);
-                let last = !matches!(next, Next::Request(_)) || self.flight.is_stopping();
+                let last = next.is_none();
                 if unsignalled > 0 && (last || unsignalled >= SIGNAL_AFTER) {
                     notify(&mut state);
                     unsignalled = 0;
                 }
                 match next {
-                    Next::Request(chain) => chain,
-                    Next::Empty | Next::Unusable => return served,
+                    Some(chain) => chain,
+                    None => return served,
                 }
             };
             served += 1;
@@ -116,30 +108,33 @@ impl Queue {
         }
     }
 
-    /// Takes the next request out of the ring.
-    fn next(&self, state: &mut VringState<Memory>, memory: &GuestMemoryMmap) -> Next {
+    /// Takes the next request out of the ring; `None` when it is empty, makes no
+    /// sense, or is not ours to touch.
+    fn next(&self, state: &mut VringState<Memory>, memory: &GuestMemoryMmap) -> Option<Chain> {
         if !state.is_enabled() || !state.get_queue().ready() || self.flight.is_stopping() {
-            return Next::Unusable;
+            return None;
         }
         let queue = state.get_queue_mut();
         let size = queue.size();
-        loop {
+        // The lock of the ring is held here, so a guest that goes on making up
+        // heads must not keep us.
+        for _ in 0..size {
             let chain = match queue.iter(memory) {
                 Ok(mut iter) => iter.next(),
                 Err(error) => {
                     self.fault(&format_args!("its available ring makes no sense: {error}"));
-                    return Next::Unusable;
+                    return None;
                 }
             };
-            match chain {
-                None => return Next::Empty,
+            match chain? {
                 // There is no way to give back a head that does not exist.
-                Some(chain) if chain.head_index() >= size => {
+                chain if chain.head_index() >= size => {
                     self.fault(&format_args!("descriptor {} is none", chain.head_index()));
                 }
-                Some(chain) => return Next::Request(Chain::walk(chain)),
+                chain => return Some(Chain::walk(chain)),
             }
         }
+        None
     }
 
     /// Serves one request. Returns what to put into the used ring, or `None`
@@ -147,7 +142,7 @@ impl Queue {
     fn serve(
         &self,
         chain: Chain,
-        vring: &Vring,
+        vring: &Ring,
         memory: &vm_memory::GuestMemoryLoadGuard<GuestMemoryMmap>,
         request: &mut Vec<u8>,
     ) -> Option<(u16, u32)> {
@@ -217,7 +212,7 @@ impl Queue {
 
 /// Asks the guest to kick on new requests, or not to. Returns, when it is asked
 /// to, whether there are new requests already; else whether the queue runs.
-fn set_notification(vring: &Vring, enable: bool) -> bool {
+fn set_notification(vring: &Ring, enable: bool) -> bool {
     let mut state = vring.get_mut();
     // A stopped ring is not ours to write to.
     if !state.get_queue().ready() {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::Mode;
 use thiserror::Error;
@@ -32,8 +33,8 @@ pub enum SocketError {
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode, so as not to remove what has taken its place.
-    identity: (u64, u64),
+    /// So as not to remove what has taken its place.
+    identity: Identity,
 }
 
 impl SocketFile {
@@ -52,9 +53,13 @@ impl Drop for SocketFile {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Device, inode and, since inodes are used again, time of birth where the file
+/// system knows it.
+type Identity = (u64, u64, Option<SystemTime>);
+
+fn identity(path: &Path) -> io::Result<Identity> {
     let meta = fs::symlink_metadata(path)?;
-    Ok((meta.dev(), meta.ino()))
+    Ok((meta.dev(), meta.ino(), meta.created().ok()))
 }
 
 /// Listens on `path`, for this user alone. A socket that nobody listens on any

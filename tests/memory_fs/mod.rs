@@ -2,11 +2,11 @@
 //! The including module must have `fs_api` (the module `fs`) and `destination` in scope.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::destination::Destination;
@@ -57,7 +57,7 @@ impl MemoryFs {
 
     /// References that are held on `node`.
     pub(crate) fn references(&self, node: u64) -> u64 {
-        let references = self.references.lock().unwrap();
+        let references = self.references.lock();
         references.get(&node).copied().unwrap_or(0)
     }
 
@@ -67,7 +67,7 @@ impl MemoryFs {
     }
 
     fn take(&self, node: u64) -> Entry {
-        *self.references.lock().unwrap().entry(node).or_default() += 1;
+        *self.references.lock().entry(node).or_default() += 1;
         Entry {
             node,
             attr: attr(node),
@@ -110,7 +110,7 @@ fn kind(node: u64) -> u8 {
 
 impl FileSystem for MemoryFs {
     fn init(&self) {
-        self.references.lock().unwrap().clear();
+        self.references.lock().clear();
         self.inits.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -128,7 +128,7 @@ impl FileSystem for MemoryFs {
 
     fn forget(&self, node: u64, count: u64) {
         self.last_forget.store(count, Ordering::SeqCst);
-        if let Some(held) = self.references.lock().unwrap().get_mut(&node) {
+        if let Some(held) = self.references.lock().get_mut(&node) {
             *held = held.saturating_sub(count);
         }
     }
