@@ -15,6 +15,7 @@
 mod encode;
 mod init;
 mod opcode;
+mod reply;
 mod request;
 mod server;
 mod wire;
@@ -29,7 +30,8 @@ use crate::{destination, fs as fs_api};
 pub(crate) mod memory_fs;
 
 pub use init::MAX_READ;
-pub use server::{Outcome, Pending, ReplyTo, Server};
+pub use reply::{Pending, ReplyTo};
+pub use server::{Outcome, Server};
 
 /// Bytes of a request that a transport must gather at most: what lies beyond
 /// is payload of a request that writes, which is refused by its header alone.

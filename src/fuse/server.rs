@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuse_backend_rs::abi::fuse_abi as abi;
-use vm17::ByteValued;
 
 use super::REPLY_HEADER_LEN;
 use super::encode::{attr_out, dirent, entry_out, statfs_out};
 use super::init::{MAX_READ, negotiate};
 use super::opcode as op;
+use super::reply::{Answer, Pending, ReplyTo, needs_room, put, put_bytes, write_header};
 use super::request::{Request, entry_name, xattr_name};
 use super::wire::decode;
 use crate::destination::Destination;
-use crate::fs::{Errno, FileSystem, PendingRead, Pieces, Read};
+use crate::fs::{Errno, FileSystem, Read};
 
 /// Longest reply to READDIR and READDIRPLUS, in bytes.
 const MAX_READDIR: usize = 256 << 10;
-
-/// Largest errno that the kernel takes in a reply.
-const MAX_ERRNO: i32 = 511;
 
 thread_local! {
     /// Where replies are encoded before they are copied out at once.
@@ -36,54 +33,6 @@ pub enum Outcome {
     NoReply,
     /// A read that has to wait; nothing of use is written yet.
     Pending(Pending),
-}
-
-/// A read that has to wait.
-pub struct Pending {
-    /// How the reply is written once `read` is done.
-    pub reply: ReplyTo,
-    /// The bytes to come. Must be polled inside the runtime of
-    /// [`crate::runtime`].
-    pub read: PendingRead,
-}
-
-/// The request that a delayed reply belongs to.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplyTo {
-    unique: u64,
-    size: usize,
-}
-
-impl ReplyTo {
-    /// Most bytes of data that the reply will hold.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Writes data and header into `out`, the same room that the request came
-    /// with. Returns the length of the reply; 0 when not even a header fits.
-    pub fn finish(self, result: Result<Pieces, Errno>, out: &mut Destination<'_>) -> usize {
-        let mut head = out.split_front(REPLY_HEADER_LEN);
-        let answer = result.map(|pieces| {
-            out.truncate(self.size);
-            let mut at = 0;
-            for piece in &pieces {
-                at += out.copy_in(at, piece);
-            }
-            at
-        });
-        write_header(&mut head, self.unique, answer)
-    }
-}
-
-/// Where the data of a reply went.
-enum Answer {
-    /// So many bytes stand behind the header.
-    Data(usize),
-    /// There is no reply to such a request.
-    Silence,
-    /// The data comes later.
-    Later(usize, PendingRead),
 }
 
 /// Serves one FUSE session at a time over any transport.
@@ -134,7 +83,7 @@ impl Server {
             Ok(Answer::Data(len)) => Outcome::Done(write_header(&mut head, unique, Ok(len))),
             Err(errno) => Outcome::Done(write_header(&mut head, unique, Err(errno))),
             Ok(Answer::Later(size, read)) => Outcome::Pending(Pending {
-                reply: ReplyTo { unique, size },
+                reply: ReplyTo::new(unique, size),
                 read,
             }),
         }
@@ -326,25 +275,6 @@ fn opened(flags: abi::OpenOptions) -> abi::OpenOut {
     }
 }
 
-/// Refuses a request whose reply would not fit before it has any effect.
-fn needs_room<T>(out: &Destination<'_>) -> Result<(), Errno> {
-    if out.len() < size_of::<T>() {
-        return Err(Errno::EIO);
-    }
-    Ok(())
-}
-
-fn put<T: ByteValued>(out: &mut Destination<'_>, value: &T) -> Result<Answer, Errno> {
-    put_bytes(out, value.as_slice())
-}
-
-fn put_bytes(out: &mut Destination<'_>, bytes: &[u8]) -> Result<Answer, Errno> {
-    if out.len() < bytes.len() {
-        return Err(Errno::ERANGE);
-    }
-    Ok(Answer::Data(out.copy_in(0, bytes)))
-}
-
 /// Lends the thread's scratch buffer, empty.
 fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     // Taken out while it is lent: a file system that panics in between costs
@@ -354,21 +284,4 @@ fn with_scratch<R>(work: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let result = work(&mut buffer);
     SCRATCH.set(buffer);
     result
-}
-
-/// Writes the header of a reply with so many bytes of data, or of an error.
-/// Returns the length of the whole reply, 0 when the header does not fit.
-fn write_header(head: &mut Destination<'_>, unique: u64, answer: Result<usize, Errno>) -> usize {
-    let (data, error) = match answer {
-        Ok(data) => (data, 0),
-        Err(Errno(errno @ 1..=MAX_ERRNO)) => (0, -errno),
-        Err(_) => (0, -libc::EIO),
-    };
-    let total = REPLY_HEADER_LEN + data;
-    let (Ok(len), true) = (u32::try_from(total), head.len() >= REPLY_HEADER_LEN) else {
-        return 0;
-    };
-    let header = abi::OutHeader { len, error, unique };
-    head.copy_in(0, header.as_slice());
-    total
 }
