@@ -57,7 +57,7 @@ pub enum StoreError {
         digest: Digest,
         /// What the backend said.
         #[source]
-        source: BackendError,
+        source: Box<BackendError>,
     },
     /// The backend's bytes are not the chunk.
     #[error(
@@ -74,7 +74,7 @@ pub enum StoreError {
         /// Where the bytes came from.
         source_name: String,
         /// What is wrong.
-        reason: Damage,
+        reason: Box<Damage>,
     },
     /// The chunk did not come in time.
     #[error("Chunk {index} of blob {id} (digest {digest}) did not come within {after:?}")]
@@ -134,4 +134,10 @@ pub enum Damage {
         /// The digest that the bytes have.
         got: Digest,
     },
+}
+
+/// An error with all its causes, on one line, for the log.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

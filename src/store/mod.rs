@@ -27,6 +27,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -64,6 +65,13 @@ pub struct Store {
     spare: Spare,
     counters: Counters,
     cache_complained: AtomicBool,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut it = f.debug_struct("Store");
+        it.field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -195,10 +203,7 @@ impl Store {
                 after,
             })
         });
-        brought.inspect_err(|error| match std::error::Error::source(error) {
-            Some(source) => log::error!("{error}: {source}"),
-            None => log::error!("{error}"),
-        })
+        brought.inspect_err(|error| log::error!("{}", error::chain(error)))
     }
 
     /// Refuses chunks that an honest image cannot have.
@@ -222,13 +227,14 @@ impl Store {
         if !chunk.offset.is_multiple_of(4096) {
             return refuse("its offset is no multiple of 4096");
         }
-        let end = chunk.offset.checked_add(chunk.len.into());
-        let reachable = |end: &u64| *end <= info.uncompressed_size && i64::try_from(*end).is_ok();
-        if !end.is_some_and(|end| reachable(&end)) {
+        let reachable = |from: u64, len: u32, size: u64| {
+            let end = from.checked_add(len.into());
+            end.is_some_and(|end| end <= size && i64::try_from(end).is_ok())
+        };
+        if !reachable(chunk.offset, chunk.len, info.uncompressed_size) {
             return refuse("it ends behind its blob");
         }
-        let stored_end = chunk.stored_offset.checked_add(chunk.stored_len.into());
-        if !stored_end.is_some_and(|end| i64::try_from(end).is_ok()) {
+        if !reachable(chunk.stored_offset, chunk.stored_len, u64::MAX) {
             return refuse("its stored form ends behind every file");
         }
         // No compressor makes more of less than this.

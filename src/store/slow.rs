@@ -140,7 +140,7 @@ impl Store {
                 index: chunk.index,
                 digest: chunk.digest,
                 source_name: self.backend.describe(),
-                reason,
+                reason: Box::new(reason),
             };
             if attempt == ATTEMPTS {
                 return Err(damaged);
@@ -168,7 +168,7 @@ impl Store {
                     id,
                     index: chunk.index,
                     digest: chunk.digest,
-                    source,
+                    source: Box::new(source),
                 })
             }
         }
@@ -189,11 +189,10 @@ impl Store {
         if self.config.verify == Verify::Off {
             return Ok(None);
         }
-        let Some(blob) = self.blobs.get(usize::from(chunk.blob)) else {
-            return Ok(None);
-        };
-        let got = blob.info.algorithm.digest(bytes);
-        if got != chunk.digest {
+        let blob = self.blobs.get(usize::from(chunk.blob));
+        let got = blob.map(|blob| blob.info.algorithm.digest(bytes));
+        if got != Some(chunk.digest) {
+            let got = got.unwrap_or_default();
             return Err(Damage::Digest { got });
         }
         let always = self.config.verify == Verify::Always;

@@ -183,18 +183,35 @@ async fn a_cache_that_cannot_be_made_is_replaced_by_memory() {
 
 #[tokio::test]
 async fn a_cache_that_cannot_be_written_is_replaced_by_memory() {
+    // No file reaches to this offset, so the write fails as on a full disk.
+    let far = (1 << 62) - 4096;
+    let mut image = usual(2, 20_000);
+    image.blob.uncompressed_size = 1 << 62;
+    image.blob.uncompressed_size += 1 << 20;
+    image.chunks[1].offset = far;
+    let setup = Setup::new(image);
+    for _ in 0..3 {
+        setup.expect(0).await;
+        setup.expect(1).await;
+    }
+    assert!(setup.hot(0) && !setup.hot(1));
+    assert_eq!(setup.source.reads(), 2);
+    assert_eq!(setup.count().cache_write_errors, 1);
+    assert_eq!(fs::read(setup.file("map")).unwrap(), [1, 0]);
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_cache_file_is_not_followed() {
     let setup = Setup::new(usual(2, 20_000));
     setup.expect(0).await;
-    // A symbolic link in the file's place is not followed, so another store
-    // finds a cache that it cannot open.
+    let elsewhere = setup.dir.path().join("elsewhere");
+    fs::write(&elsewhere, b"mine").unwrap();
     fs::remove_file(setup.file("data")).unwrap();
-    std::os::unix::fs::symlink("/dev/full", setup.file("data")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, setup.file("data")).unwrap();
     let other = setup.again(Verify::Always);
-    for _ in 0..2 {
-        assert!(other.read(setup.image.chunks[1]).await.unwrap() == setup.image.plain[1]);
-    }
-    assert_eq!(setup.source.reads(), 2);
+    assert!(other.read(setup.image.chunks[1]).await.unwrap() == setup.image.plain[1]);
     assert_eq!(other.counters().snapshot().cache_write_errors, 1);
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"mine");
 }
 
 #[tokio::test]
