@@ -5,6 +5,7 @@ mod bounds;
 mod cache;
 mod hot;
 mod source;
+mod vandal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
