@@ -52,8 +52,12 @@ async fn reader(setup: &Setup, store: &Arc<Store>, seed: u64) -> usize {
         reads += 1;
         let index = dice.below(CHUNKS);
         let (chunk, truth) = (setup.image.chunks[index], &setup.image.plain[index]);
-        let from = dice.below(LEN);
-        let mut buffer = vec![0; 1 + dice.below(LEN - from)];
+        let (mut from, mut len) = (dice.below(LEN), 1 + dice.below(LEN));
+        if dice.below(2) == 0 {
+            // Whole blocks, which are checked in place.
+            (from, len) = (from - from % 4096, LEN);
+        }
+        let mut buffer = vec![0; len.min(LEN - from)];
         if hot(store, &chunk, u32::try_from(from).unwrap(), &mut buffer) {
             served += 1;
             assert!(buffer == truth[from..from + buffer.len()]);
