@@ -1,8 +1,14 @@
 //! Makes images: source → tree → chunks → blobs → bootstrap.
 //!
-//! * [`options`] says how; [`tree`] is what is built.
+//! * [`source`] turns a directory or a tar archive into a [`tree`].
+//! * [`pack`] cuts the tree's files into chunks and writes the blobs.
+//! * [`options`] says how.
+//! * `open` opens paths that are longer than the kernel takes at once.
 //!
 //! May use: `chunk`, `image`. Used by: `cli`.
 
+mod open;
 pub mod options;
+pub mod pack;
+pub mod source;
 pub mod tree;
