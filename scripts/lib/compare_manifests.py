@@ -1,8 +1,9 @@
 """Compares manifests (one JSON object per line) with the first one.
 
-usage: compare_manifests.py [--fields A,B,…] REFERENCE OTHER...
+usage: compare_manifests.py [--fields A,B,…] [--except PATH:FIELD] REFERENCE OTHER...
 
---fields limits the comparison, for readers that keep only some attributes.
+--fields limits the comparison, for readers that keep only some attributes;
+--except leaves one field of one entry out.
 The link count of a directory is never compared: it belongs to the file system
 that the tree lies on (overlayfs and btrfs always say 1), not to the tree.
 Exit status: 0 equal, 1 different (the first differences are printed).
@@ -14,7 +15,7 @@ import sys
 SHOWN = 20
 
 
-def load(path, fields):
+def load(path, fields, exception):
     entries = {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:
@@ -22,6 +23,8 @@ def load(path, fields):
             name = entry.pop("path")
             if stat.S_ISDIR(int(entry["mode"], 8)):
                 entry.pop("nlink", None)
+            if name == exception[0]:
+                entry.pop(exception[1], None)
             if fields:
                 entry = {k: v for k, v in entry.items() if k in fields}
             entries[name] = entry
@@ -43,17 +46,23 @@ def differences(reference, other):
 
 def main(arguments):
     fields = None
-    if arguments and arguments[0] == "--fields":
-        fields = set(arguments[1].split(","))
+    exception = (None, None)
+    while len(arguments) > 2 and arguments[0].startswith("--"):
+        if arguments[0] == "--fields":
+            fields = set(arguments[1].split(","))
+        elif arguments[0] == "--except":
+            exception = tuple(arguments[1].rsplit(":", 1))
+        else:
+            sys.exit(__doc__)
         arguments = arguments[2:]
     if len(arguments) < 2:
         sys.exit(__doc__)
-    reference = load(arguments[0], fields)
+    reference = load(arguments[0], fields, exception)
     if not reference:
         sys.exit(f"{arguments[0]}: the reference manifest is empty")
     failed = False
     for path in arguments[1:]:
-        found = list(differences(reference, load(path, fields)))
+        found = list(differences(reference, load(path, fields, exception)))
         if found:
             failed = True
             print(f"{path}: {len(found)} differences from {arguments[0]}")
