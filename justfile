@@ -1,0 +1,29 @@
+# The same names as in scripts/, for those who like `just`.
+
+# List the recipes.
+default:
+    @just --list
+
+# From nothing to a guest that runs Python out of a served image.
+quickstart *args:
+    scripts/quickstart {{ args }}
+
+# Every check; --short fuzzes for seconds only.
+test *args:
+    scripts/test {{ args }}
+
+# Fuzz targets, each for a while: just fuzz --seconds 60
+fuzz *args:
+    scripts/fuzz {{ args }}
+
+# Benchmarks in benches/.
+bench *args:
+    scripts/bench {{ args }}
+
+# Build nydus-rs and virtiofsd to compare with.
+peers:
+    scripts/peers
+
+# Install what building, testing and trying need.
+install-deps *groups:
+    scripts/install-deps {{ groups }}
