@@ -1,0 +1,227 @@
+//! FUSE messages that no kernel sends.
+
+use crate::siege::{Siege, Then, any_answer, expect, refused};
+use crate::support::frontend::ring::{NEXT, WRITE};
+use crate::support::image;
+use crate::support::session::wire::{Body, ROOT, message, op};
+use crate::support::session::{Answer, Failure, Session};
+
+/// Node ids that no daemon has given out.
+const STRANGERS: [u64; 5] = [0, 0xdead_beef_0bad, 1 << 47, 1 << 63, u64::MAX];
+
+/// Opcodes that end or begin a session, which is their right.
+const SESSION: [u32; 2] = [op::INIT, op::DESTROY];
+
+fn bodies() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("nothing", vec![]),
+        ("one byte", vec![0xff]),
+        ("8 zeros", vec![0; 8]),
+        ("64 zeros", vec![0; 64]),
+        ("64 ones", vec![0xff; 64]),
+        ("4096 ones", vec![0xff; 4096]),
+        ("16 bytes and a name", [&[0; 16][..], b"name\0"].concat()),
+    ]
+}
+
+#[test]
+fn every_opcode_with_every_body_is_answered() {
+    let mut siege = Siege::begin();
+    for opcode in (0..=80).filter(|opcode| !SESSION.contains(opcode)) {
+        for (what, body) in bodies() {
+            siege.case(
+                &format!("opcode {opcode} with {what}"),
+                Then::SameQueue,
+                |session| {
+                    for node in [ROOT, 0, u64::MAX] {
+                        any_answer(session.raw(opcode, node, &body, 4096))?;
+                    }
+                    Ok(())
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn unknown_opcodes_are_not_implemented() {
+    let mut siege = Siege::begin();
+    let holes = [
+        0,
+        7,
+        19,
+        54,
+        55,
+        64,
+        100,
+        4096,
+        1 << 20,
+        436_207_616,
+        1 << 31,
+        u32::MAX,
+    ];
+    for opcode in holes {
+        siege.case(&format!("opcode {opcode}"), Then::SameQueue, |session| {
+            refused(session.raw(opcode, ROOT, &[0; 64], 4096), &[libc::ENOSYS])
+        });
+    }
+}
+
+#[test]
+fn session_opcodes_out_of_turn_leave_the_daemon_alive() {
+    let mut siege = Siege::begin();
+    for opcode in SESSION {
+        for (what, body) in bodies() {
+            siege.case(
+                &format!("opcode {opcode} with {what}"),
+                Then::NewConnection,
+                |session| any_answer(session.raw(opcode, 0, &body, 4096)),
+            );
+        }
+    }
+    siege.case(
+        "INIT of a major version to come",
+        Then::NewConnection,
+        |session| {
+            let body = Body::default().u32(8).u32(0).u32(0).u32(0).0;
+            any_answer(session.raw(op::INIT, 0, &body, 64))
+        },
+    );
+}
+
+/// Sends the first `length` bytes of a GETATTR.
+fn truncated(session: &mut Session, length: u32) -> Answer<()> {
+    let room = crate::siege::scratch(session)?;
+    let chain = crate::siege::linked(&[(room.request, length)], &[(room.reply, 4096)]);
+    expect(
+        chain[0].flags == NEXT && chain[1].flags == WRITE,
+        "a chain of two",
+    )?;
+    crate::siege::send_chain(session, &chain).map(drop)
+}
+
+#[test]
+fn truncated_headers_come_back() {
+    let mut siege = Siege::begin();
+    for length in 0..56 {
+        siege.case(
+            &format!("{length} bytes of a request"),
+            Then::SameQueue,
+            |session| truncated(session, length),
+        );
+    }
+}
+
+#[test]
+fn header_whose_length_lies_comes_back() {
+    let mut siege = Siege::begin();
+    for length in [0, 1, 39, 40, 55, 57, 4096, u32::MAX] {
+        siege.case(
+            &format!("header says {length}"),
+            Then::SameQueue,
+            |session| {
+                let room = crate::siege::scratch(session)?;
+                let mut raw = message(op::GETATTR, 7, ROOT, &[0; 16]);
+                raw[..4].copy_from_slice(&length.to_le_bytes());
+                session.frontend.ram.write(room.request, &raw)?;
+                let chain = crate::siege::linked(&[(room.request, 56)], &[(room.reply, 4096)]);
+                crate::siege::send_chain(session, &chain).map(drop)
+            },
+        );
+    }
+}
+
+#[test]
+fn names_that_cannot_be_are_refused() {
+    let mut siege = Siege::begin();
+    let absent = [libc::ENOENT, libc::EINVAL, libc::ENAMETOOLONG];
+    let long = vec![b'n'; 256];
+    let longer = vec![b'n'; 60_000];
+    let names: [(&str, &[u8]); 7] = [
+        ("empty", b""),
+        ("with a slash", b"data/noise"),
+        ("a slash", b"/"),
+        ("a path to elsewhere", b"../../../etc/passwd"),
+        ("of 256 bytes", &long),
+        ("of 60000 bytes", &longer),
+        ("not UTF-8", b"\xff\xfe"),
+    ];
+    for (what, name) in names {
+        siege.case(&format!("name {what}"), Then::SameQueue, |session| {
+            let body = Body::default().name(name).0;
+            refused(session.raw(op::LOOKUP, ROOT, &body, 4096), &absent)
+        });
+    }
+    siege.case("name without NUL", Then::SameQueue, |session| {
+        refused(session.raw(op::LOOKUP, ROOT, b"hello", 4096), &absent)
+    });
+    siege.case("two names", Then::SameQueue, |session| {
+        any_answer(session.raw(op::LOOKUP, ROOT, b"hello\0hello\0", 4096))
+    });
+    for name in [&b"."[..], b".."] {
+        siege.case("dots", Then::SameQueue, |session| {
+            match session.lookup(ROOT, name) {
+                Ok(entry) => expect(entry.node == ROOT, "the root"),
+                Err(Failure::Errno(_)) => Ok(()),
+                Err(failure) => Err(failure),
+            }
+        });
+    }
+}
+
+#[test]
+fn lookup_below_a_file_is_refused() {
+    let mut siege = Siege::begin();
+    siege.case("LOOKUP in a file", Then::SameQueue, |session| {
+        let file = session.resolve(image::FILE)?;
+        let errnos = [libc::ENOTDIR, libc::ENOENT, libc::EINVAL];
+        refused(session.raw(op::LOOKUP, file, b"name\0", 4096), &errnos)?;
+        let list = Body::read(0, 0, 4096).0;
+        any_answer(session.raw(op::READDIR, file, &list, 4096))?;
+        any_answer(session.raw(op::READDIRPLUS, file, &list, 4096))?;
+        any_answer(session.raw(op::READLINK, file, &[], 4096))?;
+        any_answer(session.raw(op::READ, ROOT, &list, 4096))
+    });
+}
+
+#[test]
+fn nodes_that_never_were_are_refused() {
+    let mut siege = Siege::begin();
+    let requests: Vec<(u32, Vec<u8>)> = vec![
+        (op::LOOKUP, b"hello\0".to_vec()),
+        (op::GETATTR, vec![0; 16]),
+        (op::READLINK, vec![]),
+        (op::OPENDIR, vec![0; 8]),
+        (op::READ, Body::read(77, 0, 4096).0),
+        (op::READDIR, Body::read(77, 0, 4096).0),
+        (op::READDIRPLUS, Body::read(77, 0, 4096).0),
+        (
+            op::GETXATTR,
+            Body::default().u32(100).u32(0).name(b"user.x").0,
+        ),
+        (op::LISTXATTR, Body::default().u32(100).u32(0).0),
+        (op::LSEEK, vec![0; 24]),
+        (op::SETUPMAPPING, vec![0; 40]),
+    ];
+    let strict = siege.is_strict();
+    for node in STRANGERS {
+        for (opcode, body) in &requests {
+            siege.case(
+                &format!("opcode {opcode} of node {node:#x}"),
+                Then::SameQueue,
+                |session| match session.raw(*opcode, node, body, 4096) {
+                    Ok(_) if strict => expect(false, "an error"),
+                    other => any_answer(other),
+                },
+            );
+        }
+        siege.case(
+            &format!("FORGET of node {node:#x}"),
+            Then::SameQueue,
+            |session| {
+                session.forget(node, 1)?;
+                session.forget(node, u64::MAX)
+            },
+        );
+    }
+}
