@@ -12,11 +12,11 @@ use crate::support::session::{Answer, Failure, Session};
 use crate::support::target::Target;
 
 /// First descriptor that hostile chains use; the slots' own are below.
-pub const FREE: u16 = 200;
+pub(crate) const FREE: u16 = 200;
 
 /// What must still work after a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub(crate) enum Then {
     /// The same queue.
     SameQueue,
     /// A new connection: the case leaves no ring to go on with.
@@ -24,7 +24,7 @@ pub enum Then {
 }
 
 /// A daemon under attack.
-pub struct Siege {
+pub(crate) struct Siege {
     target: Target,
     session: Option<Session>,
     config: Config,
@@ -33,7 +33,7 @@ pub struct Siege {
 
 impl Siege {
     /// Serves a small image.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self::with(Config {
             timeout: Duration::from_secs(5),
             ..Config::default()
@@ -41,8 +41,12 @@ impl Siege {
     }
 
     /// Serves a small image to a guest of this shape.
-    pub fn with(config: Config) -> Self {
+    pub(crate) fn with(mut config: Config) -> Self {
         let target = Target::new(image::fill_small, &[]);
+        if target.is_lenient() {
+            // Many cases are known to get no answer.
+            config.timeout = Duration::from_millis(300);
+        }
         Self {
             target,
             session: None,
@@ -53,7 +57,7 @@ impl Siege {
 
     /// Whether Tidegate is under attack, which keeps stricter promises than
     /// the daemons that it is compared with.
-    pub fn is_strict(&self) -> bool {
+    pub(crate) fn is_strict(&self) -> bool {
         !self.target.is_foreign()
     }
 
@@ -61,7 +65,7 @@ impl Siege {
     ///
     /// # Panics
     /// When the case fails, or the daemon does not survive it.
-    pub fn case(
+    pub(crate) fn case(
         &mut self,
         name: &str,
         then: Then,
@@ -109,7 +113,7 @@ impl Drop for Siege {
 ///
 /// # Errors
 /// When either is not answered as it should be.
-pub fn ordinary(session: &mut Session) -> Answer<()> {
+pub(crate) fn ordinary(session: &mut Session) -> Answer<()> {
     expect(
         session.attributes(ROOT)?.mode & libc::S_IFMT == libc::S_IFDIR,
         "the root's mode",
@@ -122,7 +126,7 @@ pub fn ordinary(session: &mut Session) -> Answer<()> {
 }
 
 /// Bytes of the image's file.
-pub fn content(offset: usize, length: usize) -> Vec<u8> {
+pub(crate) fn content(offset: usize, length: usize) -> Vec<u8> {
     (offset..offset + length).map(image::file_byte).collect()
 }
 
@@ -130,7 +134,7 @@ pub fn content(offset: usize, length: usize) -> Vec<u8> {
 ///
 /// # Errors
 /// When it does not hold.
-pub fn expect(holds: bool, what: &str) -> Answer<()> {
+pub(crate) fn expect(holds: bool, what: &str) -> Answer<()> {
     if holds {
         Ok(())
     } else {
@@ -142,7 +146,7 @@ pub fn expect(holds: bool, what: &str) -> Answer<()> {
 ///
 /// # Errors
 /// `Lost` and `Malformed` as they are.
-pub fn any_answer(answer: Answer<Vec<u8>>) -> Answer<()> {
+pub(crate) fn any_answer(answer: Answer<Vec<u8>>) -> Answer<()> {
     match answer {
         Ok(_) | Err(Failure::Errno(1..4096) | Failure::NoReply(0)) => Ok(()),
         Err(failure) => Err(failure),
@@ -153,7 +157,7 @@ pub fn any_answer(answer: Answer<Vec<u8>>) -> Answer<()> {
 ///
 /// # Errors
 /// When the answer is another.
-pub fn refused(answer: Answer<Vec<u8>>, errnos: &[i32]) -> Answer<()> {
+pub(crate) fn refused(answer: Answer<Vec<u8>>, errnos: &[i32]) -> Answer<()> {
     match answer {
         Err(Failure::Errno(errno)) if errnos.contains(&errno) => Ok(()),
         other => Err(Failure::Malformed(format!(
@@ -163,18 +167,18 @@ pub fn refused(answer: Answer<Vec<u8>>, errnos: &[i32]) -> Answer<()> {
 }
 
 /// Memory of the guest that a case may use.
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// A GETATTR of the root, ready to be sent.
-    pub request: u64,
+    pub(crate) request: u64,
     /// One page for the reply.
-    pub reply: u64,
+    pub(crate) reply: u64,
 }
 
 /// Takes memory and writes a GETATTR of the root to it.
 ///
 /// # Errors
 /// When the guest has no memory left.
-pub fn scratch(session: &mut Session) -> Answer<Scratch> {
+pub(crate) fn scratch(session: &mut Session) -> Answer<Scratch> {
     let ram = &mut session.frontend.ram;
     let (request, reply) = (ram.alloc(64, 8)?, ram.alloc(4096, 8)?);
     let body = Body::default().u64(0).u64(0).0;
@@ -184,7 +188,7 @@ pub fn scratch(session: &mut Session) -> Answer<Scratch> {
 
 /// Descriptors one after the other from [`FREE`] on, linked up: readable ones,
 /// then writable ones.
-pub fn linked(readable: &[(u64, u32)], writable: &[(u64, u32)]) -> Vec<Descriptor> {
+pub(crate) fn linked(readable: &[(u64, u32)], writable: &[(u64, u32)]) -> Vec<Descriptor> {
     let parts = readable.iter().map(|&part| (part, 0));
     let parts: Vec<_> = parts
         .chain(writable.iter().map(|&part| (part, WRITE)))
@@ -209,14 +213,15 @@ pub fn linked(readable: &[(u64, u32)], writable: &[(u64, u32)]) -> Vec<Descripto
 ///
 /// # Errors
 /// `Lost` when it does not come back, `Malformed` when another one does.
-pub fn send_chain(session: &mut Session, chain: &[Descriptor]) -> Answer<Used> {
+pub(crate) fn send_chain(session: &mut Session, chain: &[Descriptor]) -> Answer<Used> {
+    let timeout = session.frontend.timeout();
     let ring = &mut session.frontend.queues[1].ring;
     for (index, descriptor) in (FREE..).zip(chain) {
         ring.describe(index, *descriptor)?;
     }
     ring.offer(FREE)?;
     ring.notify()?;
-    let used = ring.take(Duration::from_secs(5))?.ok_or_else(|| {
+    let used = ring.take(timeout)?.ok_or_else(|| {
         Failure::Lost(io::Error::new(
             io::ErrorKind::TimedOut,
             "the chain did not come back",

@@ -6,8 +6,10 @@ pub mod ram;
 pub mod ring;
 
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use vhost::vhost_user::message::{
@@ -87,6 +89,8 @@ impl Config {
 /// One connection to a daemon, with its guest.
 pub struct Frontend {
     messages: Messages,
+    stream: UnixStream,
+    timeout: Duration,
     /// The guest's memory.
     pub ram: GuestRam,
     /// Queue 0 is the high-priority queue, requests start at 1.
@@ -105,10 +109,8 @@ impl Frontend {
     /// `TimedOut` when nothing listens; whatever the handshake fails with.
     pub fn connect(socket: &Path, config: &Config) -> io::Result<Self> {
         let stream = connect_patiently(socket, config.timeout)?;
-        // A daemon that stops answering must not stop the test.
-        stream.set_read_timeout(Some(config.timeout))?;
         let count = u64::try_from(config.queues + 1).map_err(io::Error::other)?;
-        let mut messages = Messages::from_stream(stream, count);
+        let mut messages = Messages::from_stream(stream.try_clone()?, count);
         messages.set_owner().map_err(io::Error::other)?;
         let (features, protocol) = negotiate(&mut messages, config)?;
         let queues_offered = protocol
@@ -125,8 +127,11 @@ impl Frontend {
         messages
             .set_mem_table(&ram.table()?)
             .map_err(io::Error::other)?;
+        let timeout = config.timeout;
         let mut frontend = Self {
             messages,
+            stream,
+            timeout,
             ram,
             queues,
             features,
@@ -136,6 +141,11 @@ impl Frontend {
             frontend.start(index, 0)?;
         }
         Ok(frontend)
+    }
+
+    /// How long any one answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Starts queue `index`; the device reads from available index `base` on.
