@@ -2,11 +2,14 @@
 //!
 //! * [`source`] turns a directory or a tar archive into a [`tree`].
 //! * [`pack`] cuts the tree's files into chunks and writes the blobs.
-//! * [`options`] says how.
+//! * [`bootstrap`] lays out the metadata, proves it and writes it.
+//! * [`dict`] reads images whose chunks are used again; [`options`] says how.
 //! * `open` opens paths that are longer than the kernel takes at once.
 //!
 //! May use: `chunk`, `image`. Used by: `cli`.
 
+pub mod bootstrap;
+pub mod dict;
 mod open;
 pub mod options;
 pub mod pack;

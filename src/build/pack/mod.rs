@@ -77,7 +77,7 @@ pub struct PackedBlob {
 }
 
 /// Sums over an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(serde::Serialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Statistics {
     /// Bytes of all regular files, each inode once.
     pub bytes: u64,
