@@ -20,6 +20,23 @@ use crate::store::Store;
 /// How long a guest may keep names and attributes: an image never changes.
 const TIMEOUT: Duration = Duration::from_secs(86_400);
 
+/// That a name does not exist is as lasting as what does: node 0 says so.
+const ABSENT: Entry = Entry {
+    node: 0,
+    attr: Attr {
+        ino: 0,
+        mode: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        size: 0,
+        blocks: 0,
+        mtime: (0, 0),
+    },
+    timeout: TIMEOUT,
+};
+
 /// Chunk groups of files that are kept for reading.
 const OPEN_GROUPS: usize = 4096;
 
@@ -63,7 +80,13 @@ impl ImageFs {
     pub fn new(image: Arc<Image>, store: Arc<Store>) -> Self {
         let nodes = Nodes::new(image.root());
         let open = Cache::new(OPEN_GROUPS);
-        Self { image, store, nodes, open, failures: AtomicU64::new(0) }
+        Self {
+            image,
+            store,
+            nodes,
+            open,
+            failures: AtomicU64::new(0),
+        }
     }
 
     /// The chunk store.
@@ -97,7 +120,11 @@ impl ImageFs {
     fn attr(&self, id: u64, node: &Node) -> Attr {
         let attr = &node.attr;
         Attr {
-            ino: if id == ROOT { self.image.root().nid } else { id },
+            ino: if id == ROOT {
+                self.image.root().nid
+            } else {
+                id
+            },
             mode: attr.st_mode(),
             nlink: attr.nlink,
             uid: attr.uid,
@@ -111,10 +138,17 @@ impl ImageFs {
 
     /// Loads the node behind a directory's entry and takes a reference to it.
     fn enter(&self, parent: u64, entry: &directory::Entry) -> Result<Entry, Errno> {
-        let child = self.image.resolve(entry).map_err(|error| self.io_error(&error))?;
+        let child = self
+            .image
+            .resolve(entry)
+            .map_err(|error| self.io_error(&error))?;
         let node = self.node(&child)?;
         if node.attr.file_type != entry.file_type {
-            log::error!("{}: type of inode {} is contradicted", self.image.path().display(), node.nid);
+            log::error!(
+                "{}: type of inode {} is contradicted",
+                self.image.path().display(),
+                node.nid
+            );
             return Err(Errno::EIO);
         }
         let id = self.nodes.id(&child).ok_or(Errno::EIO)?;
@@ -122,7 +156,11 @@ impl ImageFs {
             self.nodes.forget(id, 1);
             return Err(Errno::EIO);
         }
-        Ok(Entry { node: id, attr: self.attr(id, &node), timeout: TIMEOUT })
+        Ok(Entry {
+            node: id,
+            attr: self.attr(id, &node),
+            timeout: TIMEOUT,
+        })
     }
 
     /// Calls `add` with the entries of a directory from cookie `offset` on.
@@ -141,8 +179,20 @@ impl ImageFs {
             if offset > cookie {
                 continue;
             }
-            let ino = if id == ROOT { self.image.root().nid } else { id };
-            if !add(DirEntry { ino, kind: 4, name, next: cookie + 1 }, None) {
+            let ino = if id == ROOT {
+                self.image.root().nid
+            } else {
+                id
+            };
+            if !add(
+                DirEntry {
+                    ino,
+                    kind: 4,
+                    name,
+                    next: cookie + 1,
+                },
+                None,
+            ) {
                 return Ok(());
             }
         }
@@ -154,7 +204,12 @@ impl ImageFs {
                 position += 1;
                 let next = FIRST_ENTRY + ((number << POSITION_BITS) | position as u64);
                 let kind = entry.file_type.code();
-                let shown = DirEntry { ino: entry.target.nid(), kind, name, next };
+                let shown = DirEntry {
+                    ino: entry.target.nid(),
+                    kind,
+                    name,
+                    next,
+                };
                 if !add(shown, Some(entry)) {
                     return Ok(());
                 }
@@ -164,12 +219,10 @@ impl ImageFs {
         Ok(())
     }
 
-    fn group(
-        &self,
-        directory: &Directory,
-        number: u64,
-    ) -> Result<Arc<directory::Group>, Errno> {
-        self.image.group(directory, number).map_err(|error| self.io_error(&error))
+    fn group(&self, directory: &Directory, number: u64) -> Result<Arc<directory::Group>, Errno> {
+        self.image
+            .group(directory, number)
+            .map_err(|error| self.io_error(&error))
     }
 
     /// The chunks of file `node` around byte `offset`.
@@ -188,13 +241,21 @@ impl ImageFs {
         };
         let size = loaded.attr.size;
         if position >= file.chunks() {
-            return Ok(Arc::new(OpenGroup { size, start: position, chunks: Arc::new([]) }));
+            return Ok(Arc::new(OpenGroup {
+                size,
+                start: position,
+                chunks: Arc::new([]),
+            }));
         }
         let group = self
             .image
             .chunk_group(file, size, position)
             .map_err(|error| self.io_error(&error))?;
-        let group = Arc::new(OpenGroup { size, start: group.start, chunks: group.chunks });
+        let group = Arc::new(OpenGroup {
+            size,
+            start: group.start,
+            chunks: group.chunks,
+        });
         self.open.insert(key, Arc::clone(&group));
         Ok(group)
     }
@@ -223,7 +284,11 @@ impl ImageFs {
                 return Err(Errno::EIO);
             }
             let part = |value| u32::try_from(value).map_err(|_| Errno::EIO);
-            pieces.push(Piece { chunk: *chunk, from: part(from)?, len: part(len)? });
+            pieces.push(Piece {
+                chunk: *chunk,
+                from: part(from)?,
+                len: part(len)?,
+            });
             at += len;
         }
         Ok(pieces)
@@ -238,10 +303,6 @@ impl FileSystem for ImageFs {
         self.open.clear();
     }
 
-    fn negative_timeout(&self) -> Duration {
-        TIMEOUT
-    }
-
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {
         if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
@@ -250,8 +311,14 @@ impl FileSystem for ImageFs {
         let Content::Directory(directory) = &loaded.content else {
             return Err(Errno::ENOTDIR);
         };
-        let found = self.image.find(directory, name).map_err(|error| self.io_error(&error))?;
-        self.enter(parent, &found.ok_or(Errno::ENOENT)?)
+        let found = self
+            .image
+            .find(directory, name)
+            .map_err(|error| self.io_error(&error))?;
+        match found {
+            Some(entry) => self.enter(parent, &entry),
+            None => Ok(ABSENT),
+        }
     }
 
     fn forget(&self, node: u64, count: u64) {
@@ -315,7 +382,10 @@ impl FileSystem for ImageFs {
 
     fn statfs(&self) -> Result<StatFs, Errno> {
         let superblock = self.image.superblock();
-        Ok(StatFs { blocks: u64::from(superblock.blocks), files: superblock.inodes })
+        Ok(StatFs {
+            blocks: u64::from(superblock.blocks),
+            files: superblock.inodes,
+        })
     }
 
     fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
@@ -326,7 +396,10 @@ impl FileSystem for ImageFs {
         let mut done = 0;
         for piece in &pieces {
             let len = piece.len as usize;
-            if !self.store.read_hot(&piece.chunk, piece.from, dest, done, len) {
+            if !self
+                .store
+                .read_hot(&piece.chunk, piece.from, dest, done, len)
+            {
                 return Read::Pending(wait_for(Arc::clone(&self.store), pieces));
             }
             done += len;
@@ -342,7 +415,11 @@ fn wait_for(store: Arc<Store>, pieces: Pieces) -> PendingRead {
         let chunks = try_join_all(chunks).await.map_err(|_| Errno::EIO)?;
         let cut = |(piece, bytes): (&Piece, Bytes)| {
             let (from, len) = (piece.from as usize, piece.len as usize);
-            if from + len > bytes.len() { Err(Errno::EIO) } else { Ok(bytes.slice(from..from + len)) }
+            if from + len > bytes.len() {
+                Err(Errno::EIO)
+            } else {
+                Ok(bytes.slice(from..from + len))
+            }
         };
         pieces.iter().zip(chunks).map(cut).collect()
     })

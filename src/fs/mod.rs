@@ -130,12 +130,9 @@ pub trait FileSystem: Send + Sync + 'static {
     /// A new session begins (INIT): node ids of an earlier one are forgotten.
     fn init(&self);
 
-    /// How long a guest may keep that a name does not exist. Zero: not at all.
-    fn negative_timeout(&self) -> Duration {
-        Duration::ZERO
-    }
-
     /// Finds `name` in directory `parent` and takes one reference to the node.
+    /// An entry with node id 0 says that there is no such name, and how long
+    /// the guest may keep that.
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno>;
 
     /// Drops `count` references to `node`; unknown nodes are ignored.

@@ -31,7 +31,10 @@ pub(super) struct Nodes {
 impl Nodes {
     /// A table in which only the root is held.
     pub(super) fn new(root: NodeRef) -> Self {
-        Self { root, held: RwLock::default() }
+        Self {
+            root,
+            held: RwLock::default(),
+        }
     }
 
     /// The node id of a node; none for a number that FUSE keeps for itself.
@@ -46,7 +49,11 @@ impl Nodes {
     /// What stands behind a node id.
     pub(super) fn get(&self, id: u64) -> Option<Held> {
         if id == ROOT {
-            return Some(Held { node: self.root, parent: ROOT, references: 0 });
+            return Some(Held {
+                node: self.root,
+                parent: ROOT,
+                references: 0,
+            });
         }
         self.held.read().get(&id).copied()
     }
@@ -64,7 +71,11 @@ impl Nodes {
                 held.node == node
             }
             Slot::Vacant(slot) => {
-                slot.insert(Held { node, parent, references: 1 });
+                slot.insert(Held {
+                    node,
+                    parent,
+                    references: 1,
+                });
                 true
             }
         }
@@ -119,8 +130,18 @@ mod tests {
     #[test]
     fn another_node_under_a_held_id_is_noticed() {
         let nodes = Nodes::new(node(128));
-        let proof = crate::image::model::NodeProof { digest: Default::default(), record: 0 };
+        let proof = crate::image::model::NodeProof {
+            digest: Default::default(),
+            record: 0,
+        };
         assert!(nodes.hold(200, node(200), ROOT));
-        assert!(!nodes.hold(200, NodeRef { nid: 200, proof: Some(proof) }, ROOT));
+        assert!(!nodes.hold(
+            200,
+            NodeRef {
+                nid: 200,
+                proof: Some(proof)
+            },
+            ROOT
+        ));
     }
 }

@@ -78,7 +78,9 @@ pub fn walk(image: &Image, visit: &mut dyn FnMut(Step<'_>) -> bool) {
         if !visit(Step::Node(&path, &loaded)) {
             return;
         }
-        let Content::Directory(directory) = &loaded.content else { continue };
+        let Content::Directory(directory) = &loaded.content else {
+            continue;
+        };
         if !entered.insert(node.nid) {
             let error = WalkError::DirectoryTwice { path: show(&path) };
             if !visit(Step::Fault(&path, error)) {
@@ -125,8 +127,13 @@ pub fn walk(image: &Image, visit: &mut dyn FnMut(Step<'_>) -> bool) {
 pub fn find(image: &Image, path: &[u8]) -> Result<Arc<Node>, WalkError> {
     let missing = || WalkError::NotFound { path: show(path) };
     let mut node = image.node(&image.root())?;
-    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
-        let Content::Directory(directory) = &node.content else { return Err(missing()) };
+    for name in path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty())
+    {
+        let Content::Directory(directory) = &node.content else {
+            return Err(missing());
+        };
         let entry = image.find(directory, name)?.ok_or_else(missing)?;
         node = image.node(&image.resolve(&entry)?)?;
     }
@@ -145,7 +152,9 @@ pub fn read_file(
     sink: &mut dyn FnMut(&Bytes) -> std::io::Result<()>,
 ) -> Result<(), WalkError> {
     let Content::File(file) = &node.content else {
-        return Err(WalkError::NotAFile { path: format!("inode {}", node.nid) });
+        return Err(WalkError::NotAFile {
+            path: format!("inode {}", node.nid),
+        });
     };
     let runtime = crate::runtime::handle().map_err(WalkError::Threads)?;
     let mut position = 0;
@@ -171,9 +180,17 @@ pub fn read_file(
 /// replaced.
 pub fn show(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
-    if text.starts_with('/') { text.into_owned() } else { format!("/{text}") }
+    if text.starts_with('/') {
+        text.into_owned()
+    } else {
+        format!("/{text}")
+    }
 }
 
 fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
+    if path.is_empty() {
+        name.to_vec()
+    } else {
+        [path, b"/", name].concat()
+    }
 }

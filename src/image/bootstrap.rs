@@ -28,13 +28,23 @@ impl Bootstrap {
     /// # Errors
     /// When it cannot be opened or is no regular file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let fail = |source| ImageError::Open { path: path.to_owned(), source };
+        let fail = |source| ImageError::Open {
+            path: path.to_owned(),
+            source,
+        };
         let file = fs::File::open(path).map_err(fail)?;
         let meta = file.metadata().map_err(fail)?;
         if !meta.is_file() {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+            return Err(fail(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            )));
         }
-        Ok(Self { file, path: path.to_owned(), len: meta.len() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            len: meta.len(),
+        })
     }
 
     /// Length of the file in bytes when it was opened.
@@ -57,12 +67,14 @@ impl Bootstrap {
     /// # Errors
     /// When the range is not inside the file or cannot be read.
     pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
-        self.file.read_exact_at(buffer, offset).map_err(|source| ImageError::Read {
-            path: self.path.clone(),
-            offset,
-            len: buffer.len(),
-            source,
-        })
+        self.file
+            .read_exact_at(buffer, offset)
+            .map_err(|source| ImageError::Read {
+                path: self.path.clone(),
+                offset,
+                len: buffer.len(),
+                source,
+            })
     }
 
     /// Reads `len` bytes at `offset`.
@@ -92,7 +104,10 @@ impl Bootstrap {
     pub fn read_some(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, ImageError> {
         let mut done = 0;
         while done < buffer.len() {
-            match self.file.read_at(&mut buffer[done..], offset.saturating_add(done as u64)) {
+            match self
+                .file
+                .read_at(&mut buffer[done..], offset.saturating_add(done as u64))
+            {
                 Ok(0) => break,
                 Ok(got) => done += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -111,11 +126,17 @@ impl Bootstrap {
 
     /// An error that says what is damaged.
     pub fn damaged(&self, reason: impl Into<String>) -> ImageError {
-        ImageError::Damaged { path: self.path.clone(), reason: reason.into() }
+        ImageError::Damaged {
+            path: self.path.clone(),
+            reason: reason.into(),
+        }
     }
 
     /// An error that says what could not be proved.
     pub fn unproved(&self, what: impl Into<String>) -> ImageError {
-        ImageError::Unproved { path: self.path.clone(), what: what.into() }
+        ImageError::Unproved {
+            path: self.path.clone(),
+            what: what.into(),
+        }
     }
 }

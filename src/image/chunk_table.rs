@@ -28,8 +28,10 @@ pub struct ChunkTable {
 /// When the bootstrap cannot be read or breaks the format.
 pub fn read(path: &Path) -> Result<ChunkTable, ImageError> {
     let bootstrap = Bootstrap::open(path)?;
-    let not_a_bootstrap =
-        |reason| ImageError::NotABootstrap { path: path.to_owned(), reason };
+    let not_a_bootstrap = |reason| ImageError::NotABootstrap {
+        path: path.to_owned(),
+        reason,
+    };
     let area = bootstrap.read(0, superblock::AREA)?;
     let superblock = SuperBlock::parse(&area).map_err(not_a_bootstrap)?;
     let entries = open::read_blob_table(&bootstrap, &superblock)?;
@@ -40,11 +42,18 @@ pub fn read(path: &Path) -> Result<ChunkTable, ImageError> {
         let end = chunks.partition_point(|chunk| chunk.blob <= position);
         let own = chunks.get(start..end).unwrap_or_default();
         let complete = own.len() == entry.chunks as usize
-            && own.iter().zip(0u32..).all(|(chunk, index)| chunk.index == index);
+            && own
+                .iter()
+                .zip(0u32..)
+                .all(|(chunk, index)| chunk.index == index);
         if complete {
             blobs.push((entry, own.to_vec()));
         } else {
-            log::info!("{}: blob {} is not listed whole; not used", path.display(), entry.id);
+            log::info!(
+                "{}: blob {} is not listed whole; not used",
+                path.display(),
+                entry.id
+            );
         }
     }
     Ok(ChunkTable { superblock, blobs })

@@ -58,9 +58,13 @@ pub struct Directory {
 impl Directory {
     /// Memory that the value holds, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        let index = self.proved.as_ref().and_then(|it| it.block_index).map_or(0, |_| {
-            usize::try_from(self.blocks.count().saturating_mul(4)).unwrap_or(usize::MAX)
-        });
+        let index = self
+            .proved
+            .as_ref()
+            .and_then(|it| it.block_index)
+            .map_or(0, |_| {
+                usize::try_from(self.blocks.count().saturating_mul(4)).unwrap_or(usize::MAX)
+            });
         index.saturating_add(self.single.as_ref().map_or(0, |group| group.memory()))
     }
 
@@ -150,11 +154,14 @@ impl Group {
     }
 
     fn name(&self, entry: &Entry) -> &[u8] {
-        self.names.get(entry.name.0 as usize..entry.name.1 as usize).unwrap_or_default()
+        self.names
+            .get(entry.name.0 as usize..entry.name.1 as usize)
+            .unwrap_or_default()
     }
 
     fn search(&self, name: &[u8]) -> Result<usize, usize> {
-        self.entries.binary_search_by(|entry| self.name(entry).cmp(name))
+        self.entries
+            .binary_search_by(|entry| self.name(entry).cmp(name))
     }
 
     fn push(&mut self, dirent: &Dirent<'_>, target: Target) {
@@ -162,7 +169,11 @@ impl Group {
         let start = position(self.names.len());
         self.names.extend_from_slice(dirent.name);
         let name = (start, position(self.names.len()));
-        self.entries.push(Entry { name, file_type: dirent.file_type, target });
+        self.entries.push(Entry {
+            name,
+            file_type: dirent.file_type,
+            target,
+        });
     }
 }
 
@@ -180,7 +191,12 @@ impl Image {
     ) -> Result<(Directory, ListHead, Digest), ImageError> {
         let nid = node.nid;
         let Some((proof, section)) = node.proof.zip(self.section) else {
-            let directory = Directory { nid, blocks, proved: None, single: None };
+            let directory = Directory {
+                nid,
+                blocks,
+                proved: None,
+                single: None,
+            };
             return Ok((directory, ListHead::default(), Digest::default()));
         };
         let damaged = || self.bootstrap.damaged(format!("record of directory {nid}"));
@@ -208,7 +224,12 @@ impl Image {
             nid,
             blocks,
             proved: Some(Proved {
-                list: List { kind, head, digest, levels },
+                list: List {
+                    kind,
+                    head,
+                    digest,
+                    levels,
+                },
                 children,
                 block_index,
                 entries_before: OnceLock::new(),
@@ -251,16 +272,29 @@ impl Image {
         }
         // Absent from this group. Where the name would stand at the group's
         // edge, the neighbour must show that it is not there either.
-        let misled = || self.bootstrap.unproved(format!("block index of {}", directory.nid));
+        let misled = || {
+            self.bootstrap
+                .unproved(format!("block index of {}", directory.nid))
+        };
         if place == 0 && guess > 0 {
             let before = self.group(directory, guess - 1)?;
-            let last = before.get(before.len().wrapping_sub(1)).ok_or_else(misled)?;
-            return if last.0 < name { Ok(None) } else { Err(misled()) };
+            let last = before
+                .get(before.len().wrapping_sub(1))
+                .ok_or_else(misled)?;
+            return if last.0 < name {
+                Ok(None)
+            } else {
+                Err(misled())
+            };
         }
         if place == group.len() && guess + 1 < groups {
             let after = self.group(directory, guess + 1)?;
             let first = after.get(0).ok_or_else(misled)?;
-            return if first.0 > name { Ok(None) } else { Err(misled()) };
+            return if first.0 > name {
+                Ok(None)
+            } else {
+                Err(misled())
+            };
         }
         Ok(None)
     }
@@ -313,7 +347,10 @@ impl Image {
         };
         let bytes = self.read_block(&directory.blocks, block)?;
         let entries = dirent::parse(&bytes).map_err(damaged)?;
-        let inside = entries.iter().filter(|it| !is_dots(it) && it.name <= name).count() as u64;
+        let inside = entries
+            .iter()
+            .filter(|it| !is_dots(it) && it.name <= name)
+            .count() as u64;
         let before = self.entries_before(directory, proved, block)?;
         let position = before.saturating_add(inside.saturating_sub(1));
         let groups = directory.groups();
@@ -328,10 +365,13 @@ impl Image {
         block: u64,
     ) -> Result<u64, ImageError> {
         let index = self.block_index(directory, proved)?;
-        let found = usize::try_from(block).ok().and_then(|block| index.get(block));
-        found
-            .map(|&entries| u64::from(entries))
-            .ok_or_else(|| self.bootstrap.damaged(format!("block index of {}", directory.nid)))
+        let found = usize::try_from(block)
+            .ok()
+            .and_then(|block| index.get(block));
+        found.map(|&entries| u64::from(entries)).ok_or_else(|| {
+            self.bootstrap
+                .damaged(format!("block index of {}", directory.nid))
+        })
     }
 
     fn block_index<'a>(
@@ -347,7 +387,10 @@ impl Image {
             Some(at) => {
                 let len = usize::try_from(directory.blocks.count().saturating_mul(4));
                 let bytes = self.bootstrap.read(at, len.unwrap_or(usize::MAX))?;
-                bytes.chunks_exact(4).map(|entry| u32_at(entry, 0)).collect()
+                bytes
+                    .chunks_exact(4)
+                    .map(|entry| u32_at(entry, 0))
+                    .collect()
             }
         };
         Ok(proved.entries_before.get_or_init(|| index))
@@ -363,13 +406,22 @@ impl Image {
         let short = || damaged(format!("directory {} is too short", directory.nid));
         let proved = directory.proved.as_ref().ok_or_else(short)?;
         let start = group.saturating_mul(FANOUT as u64);
-        let count = proved.list.head.count.saturating_sub(start).min(FANOUT as u64);
+        let count = proved
+            .list
+            .head
+            .count
+            .saturating_sub(start)
+            .min(FANOUT as u64);
         let count = usize::try_from(count).unwrap_or(FANOUT);
-        let at = proved.children.saturating_add(start.saturating_mul(ChildRecord::LEN as u64));
+        let at = proved
+            .children
+            .saturating_add(start.saturating_mul(ChildRecord::LEN as u64));
         let mut children = [0; FANOUT * ChildRecord::LEN];
         let children = &mut children[..count * ChildRecord::LEN];
         self.bootstrap.read_into(at, children)?;
-        let mut children = children.chunks_exact(ChildRecord::LEN).map(ChildRecord::parse);
+        let mut children = children
+            .chunks_exact(ChildRecord::LEN)
+            .map(ChildRecord::parse);
 
         let index = self.block_index(directory, proved)?;
         let after = index.partition_point(|&before| u64::from(before) <= start);
@@ -384,7 +436,11 @@ impl Image {
                 return Err(short());
             }
             let bytes = self.read_block(&directory.blocks, block as u64)?;
-            for dirent in dirent::parse(&bytes).map_err(damaged)?.iter().filter(|it| !is_dots(it)) {
+            for dirent in dirent::parse(&bytes)
+                .map_err(damaged)?
+                .iter()
+                .filter(|it| !is_dots(it))
+            {
                 if skip > 0 {
                     skip -= 1;
                     continue;
@@ -405,7 +461,13 @@ impl Image {
         let mut found = Group::default();
         let dirents = dirent::parse(&bytes).map_err(|reason| self.bootstrap.damaged(reason))?;
         for dirent in dirents.iter().filter(|it| !is_dots(it)) {
-            found.push(dirent, Target::Node(NodeRef { nid: dirent.nid, proof: None }));
+            found.push(
+                dirent,
+                Target::Node(NodeRef {
+                    nid: dirent.nid,
+                    proof: None,
+                }),
+            );
         }
         Ok(found)
     }
@@ -417,7 +479,8 @@ impl Image {
             Some(tail) if len < BLOCK => tail,
             _ => blocks.start.saturating_add(start),
         };
-        self.bootstrap.read(at, usize::try_from(len).unwrap_or(BLOCK_LEN))
+        self.bootstrap
+            .read(at, usize::try_from(len).unwrap_or(BLOCK_LEN))
     }
 
     /// The node behind an entry; a later name of a hard link is followed along
@@ -442,17 +505,26 @@ impl Image {
                 return Err(wrong());
             };
             let found = self.find(directory, name)?.ok_or_else(wrong)?;
-            let Target::Node(child) = found.target else { return Err(wrong()) };
+            let Target::Node(child) = found.target else {
+                return Err(wrong());
+            };
             node = child;
         }
-        if node.nid != nid { Err(wrong()) } else { Ok(node) }
+        if node.nid != nid {
+            Err(wrong())
+        } else {
+            Ok(node)
+        }
     }
 
     fn read_link_path(&self, offset: u64) -> Result<Vec<u8>, ImageError> {
         /// Longest canonical path in bytes.
         const PATH_MAX: u32 = 1 << 20;
         let damaged = || self.bootstrap.damaged("path of a hard link");
-        let at = self.section.and_then(|section| section.at(offset)).ok_or_else(damaged)?;
+        let at = self
+            .section
+            .and_then(|section| section.at(offset))
+            .ok_or_else(damaged)?;
         let mut len = [0; 4];
         self.bootstrap.read_into(at, &mut len)?;
         let len = u32::from_le_bytes(len);
@@ -465,8 +537,18 @@ impl Image {
 
 fn target(nid: u64, child: &ChildRecord) -> Target {
     if child.link {
-        return Target::Link { nid, digest: child.digest, path: child.record };
+        return Target::Link {
+            nid,
+            digest: child.digest,
+            path: child.record,
+        };
     }
-    let proof = NodeProof { digest: child.digest, record: child.record };
-    Target::Node(NodeRef { nid, proof: Some(proof) })
+    let proof = NodeProof {
+        digest: child.digest,
+        record: child.record,
+    };
+    Target::Node(NodeRef {
+        nid,
+        proof: Some(proof),
+    })
 }

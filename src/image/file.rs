@@ -54,24 +54,54 @@ impl Image {
         index: u64,
     ) -> Result<(File, Digest), ImageError> {
         let count = size.div_ceil(u64::from(self.superblock.chunk_size));
-        let head = ListHead { count, ..ListHead::default() };
+        let head = ListHead {
+            count,
+            ..ListHead::default()
+        };
         if count <= FANOUT as u64 {
             let (first, leaf) = self.read_chunks(size, index, 0, count)?;
             let top = if count == 0 { Digest::default() } else { leaf };
             let digest = proof::list_digest(ListKind::Chunks, &head, &top);
-            return Ok((File { count, index, list: None, first: first.into() }, digest));
+            return Ok((
+                File {
+                    count,
+                    index,
+                    list: None,
+                    first: first.into(),
+                },
+                digest,
+            ));
         }
         let Some((proof, section)) = node.proof.zip(self.section) else {
-            let file = File { count, index, list: None, first: Arc::new([]) };
+            let file = File {
+                count,
+                index,
+                list: None,
+                first: Arc::new([]),
+            };
             return Ok((file, Digest::default()));
         };
-        let levels = section
-            .at(proof.record)
-            .ok_or_else(|| self.bootstrap.damaged(format!("record of inode {}", node.nid)))?;
+        let levels = section.at(proof.record).ok_or_else(|| {
+            self.bootstrap
+                .damaged(format!("record of inode {}", node.nid))
+        })?;
         let kind = ListKind::Chunks;
         let digest = List::digest_of_stored(&self.bootstrap, kind, head, levels)?;
-        let list = Some(List { kind, head, digest, levels });
-        Ok((File { count, index, list, first: Arc::new([]) }, digest))
+        let list = Some(List {
+            kind,
+            head,
+            digest,
+            levels,
+        });
+        Ok((
+            File {
+                count,
+                index,
+                list,
+                first: Arc::new([]),
+            },
+            digest,
+        ))
     }
 
     /// The group of chunks that holds chunk number `position` of a file of
@@ -86,7 +116,10 @@ impl Image {
         position: u64,
     ) -> Result<ChunkGroup, ImageError> {
         if file.count <= FANOUT as u64 {
-            return Ok(ChunkGroup { start: 0, chunks: Arc::clone(&file.first) });
+            return Ok(ChunkGroup {
+                start: 0,
+                chunks: Arc::clone(&file.first),
+            });
         }
         let group = position / FANOUT as u64;
         let start = group * FANOUT as u64;
@@ -95,7 +128,10 @@ impl Image {
         if let Some(list) = &file.list {
             list.prove(&self.bootstrap, group, leaf)?;
         }
-        Ok(ChunkGroup { start, chunks: chunks.into() })
+        Ok(ChunkGroup {
+            start,
+            chunks: chunks.into(),
+        })
     }
 
     /// Reads chunks `start..start + count` of a file, checks their lengths and
@@ -118,11 +154,15 @@ impl Image {
         let mut chunks = Vec::with_capacity(len / chunk_index::ENTRY);
         for (bytes, position) in bytes[..len].chunks_exact(chunk_index::ENTRY).zip(start..) {
             let entry = ChunkIndex::parse(bytes).map_err(damaged)?;
-            let chunk = self.layout.chunk(&self.bootstrap, entry.blob, entry.index)?;
+            let chunk = self
+                .layout
+                .chunk(&self.bootstrap, entry.blob, entry.index)?;
             let wanted = chunk_size.min(size.saturating_sub(position.saturating_mul(chunk_size)));
             if u64::from(chunk.len) != wanted {
                 let (index, len) = (chunk.index, chunk.len);
-                return Err(damaged(format!("chunk {index} has {len} bytes, not {wanted}")));
+                return Err(damaged(format!(
+                    "chunk {index} has {len} bytes, not {wanted}"
+                )));
             }
             leaf.chunk(&chunk.digest, chunk.len);
             chunks.push(chunk);

@@ -40,7 +40,11 @@ pub struct ProvedLayout {
 impl ProvedLayout {
     /// A layout over the chunk table at `table`.
     pub fn new(table: u64, blobs: Vec<(List, u64)>) -> Self {
-        Self { table, blobs, groups: Cache::new(GROUPS) }
+        Self {
+            table,
+            blobs,
+            groups: Cache::new(GROUPS),
+        }
     }
 
     fn group(
@@ -58,7 +62,9 @@ impl ProvedLayout {
             .ok_or_else(|| bootstrap.damaged(format!("a chunk in blob number {blob}")))?;
         let start = u64::from(group) * FANOUT as u64;
         let count = list.head.count.saturating_sub(start).min(FANOUT as u64);
-        let position = first.saturating_add(start).saturating_mul(record::RECORD as u64);
+        let position = first
+            .saturating_add(start)
+            .saturating_mul(record::RECORD as u64);
         let len = usize::try_from(count).unwrap_or(FANOUT) * record::RECORD;
         let bytes = bootstrap.read(self.table.saturating_add(position), len)?;
         let mut leaf = Leaf::new(ListKind::Layout);
@@ -68,7 +74,11 @@ impl ProvedLayout {
             leaf.layout(&chunk);
             // Blob and index are not hashed: the position says them.
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            chunks.push(Chunk { blob, index, ..chunk });
+            chunks.push(Chunk {
+                blob,
+                index,
+                ..chunk
+            });
         }
         list.prove(bootstrap, u64::from(group), leaf.take())?;
         check_apart(&chunks).map_err(|reason| bootstrap.damaged(reason))?;
@@ -83,12 +93,7 @@ impl Layout {
     ///
     /// # Errors
     /// When there is none, or it cannot be read or proved.
-    pub fn chunk(
-        &self,
-        bootstrap: &Bootstrap,
-        blob: u16,
-        index: u32,
-    ) -> Result<Chunk, ImageError> {
+    pub fn chunk(&self, bootstrap: &Bootstrap, blob: u16, index: u32) -> Result<Chunk, ImageError> {
         let found = match self {
             Self::Proved(layout) => {
                 let group = layout.group(bootstrap, blob, index / FANOUT as u32)?;
@@ -172,6 +177,9 @@ pub fn layout_list(chunks: &[Chunk]) -> (Vec<u8>, Digest) {
             leaf.take()
         })
         .collect();
-    let head = ListHead { count: chunks.len() as u64, ..ListHead::default() };
+    let head = ListHead {
+        count: chunks.len() as u64,
+        ..ListHead::default()
+    };
     proof::build_list(ListKind::Layout, &head, &leaves)
 }

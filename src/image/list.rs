@@ -47,17 +47,14 @@ impl List {
     ///
     /// # Errors
     /// When the levels cannot be read or a hash on the path is another one.
-    pub fn prove(
-        &self,
-        bootstrap: &Bootstrap,
-        group: u64,
-        leaf: Digest,
-    ) -> Result<(), ImageError> {
+    pub fn prove(&self, bootstrap: &Bootstrap, group: u64, leaf: Digest) -> Result<(), ImageError> {
         let (mut hash, mut position, mut at) = (leaf, group, self.levels);
         let mut hashes = [0; FANOUT * DIGEST_LEN];
         for width in proof::level_lengths(self.head.count) {
             let start = position - position % FANOUT as u64;
-            let count = usize::try_from(width.saturating_sub(start)).unwrap_or(FANOUT).min(FANOUT);
+            let count = usize::try_from(width.saturating_sub(start))
+                .unwrap_or(FANOUT)
+                .min(FANOUT);
             let siblings = &mut hashes[..count * DIGEST_LEN];
             let offset = at.saturating_add(start.saturating_mul(DIGEST_LEN as u64));
             bootstrap.read_into(offset, siblings)?;

@@ -173,7 +173,10 @@ pub enum Content {
 impl Node {
     /// The value of an extended attribute.
     pub fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
-        let found = self.xattrs.binary_search_by(|(have, _)| have.as_slice().cmp(name)).ok()?;
+        let found = self
+            .xattrs
+            .binary_search_by(|(have, _)| have.as_slice().cmp(name))
+            .ok()?;
         self.xattrs.get(found).map(|(_, value)| value.as_slice())
     }
 }

@@ -21,7 +21,10 @@ impl Image {
     /// When it cannot be read, breaks the format, or is not what its digest
     /// says.
     pub fn node(&self, node: &NodeRef) -> Result<Arc<Node>, ImageError> {
-        let key = (node.nid, node.proof.map_or(Digest::default(), |proof| proof.digest));
+        let key = (
+            node.nid,
+            node.proof.map_or(Digest::default(), |proof| proof.digest),
+        );
         if let Some(found) = self.nodes.get(&key) {
             return Ok(found);
         }
@@ -32,9 +35,7 @@ impl Image {
 
     fn load(&self, node: &NodeRef) -> Result<Node, ImageError> {
         let nid = node.nid;
-        let damaged = |reason: String| {
-            self.bootstrap.damaged(format!("{reason} (inode {nid})"))
-        };
+        let damaged = |reason: String| self.bootstrap.damaged(format!("{reason} (inode {nid})"));
         let meta = u64::from(self.superblock.meta_block) * BLOCK;
         let at = nid
             .checked_mul(SLOT)
@@ -54,7 +55,9 @@ impl Image {
         let xattrs = match guess.get(inode.len..inode.tail()) {
             Some(area) => xattr::parse(area),
             None => {
-                let area = self.bootstrap.read(at + inode.len as u64, inode.xattr_len)?;
+                let area = self
+                    .bootstrap
+                    .read(at + inode.len as u64, inode.xattr_len)?;
                 xattr::parse(&area)
             }
         }
@@ -69,8 +72,7 @@ impl Image {
         let list;
         let (content, content_digest) = match attr.file_type {
             FileType::Regular => {
-                let (file, digest) =
-                    self.load_file(node, attr.size, tail.next_multiple_of(8))?;
+                let (file, digest) = self.load_file(node, attr.size, tail.next_multiple_of(8))?;
                 list = digest;
                 (Content::File(file), ContentDigest::File(&list))
             }
@@ -79,12 +81,19 @@ impl Image {
                 if node.proof.is_some() {
                     // Neither is on disk a proved number; both follow from the
                     // proved head of the entry list.
-                    attr.nlink = u32::try_from(head.directories.saturating_add(2)).unwrap_or(u32::MAX);
-                    let bytes = head.count.saturating_mul(12).saturating_add(head.name_bytes);
+                    attr.nlink =
+                        u32::try_from(head.directories.saturating_add(2)).unwrap_or(u32::MAX);
+                    let bytes = head
+                        .count
+                        .saturating_mul(12)
+                        .saturating_add(head.name_bytes);
                     attr.size = bytes.saturating_add(BLOCK) / BLOCK * BLOCK;
                 }
                 list = digest;
-                (Content::Directory(directory), ContentDigest::Directory(&list))
+                (
+                    Content::Directory(directory),
+                    ContentDigest::Directory(&list),
+                )
             }
             FileType::Symlink => {
                 let len = usize::try_from(attr.size).unwrap_or(usize::MAX);
@@ -96,7 +105,10 @@ impl Image {
                     (Some(tail), None) => self.bootstrap.read(tail, len)?,
                     (None, _) => self.bootstrap.read(blocks.start, len)?,
                 };
-                (Content::Symlink(target.clone().into()), ContentDigest::Symlink(&target))
+                (
+                    Content::Symlink(target.clone().into()),
+                    ContentDigest::Symlink(&target),
+                )
             }
             _ => {
                 attr.size = 0;
@@ -104,11 +116,18 @@ impl Image {
             }
         };
         if let Some(proof) = node.proof {
-            let xattrs = xattrs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+            let xattrs = xattrs
+                .iter()
+                .map(|(name, value)| (name.as_slice(), value.as_slice()));
             if proof::node_digest(&attr, xattrs, content_digest) != proof.digest {
                 return Err(self.bootstrap.unproved(format!("inode {nid}")));
             }
         }
-        Ok(Node { nid, attr, xattrs, content })
+        Ok(Node {
+            nid,
+            attr,
+            xattrs,
+            content,
+        })
     }
 }

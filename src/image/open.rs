@@ -53,7 +53,9 @@ pub(crate) struct Section {
 impl Section {
     /// The offset in the bootstrap of what is at `offset` in the section.
     pub(crate) fn at(&self, offset: u64) -> Option<u64> {
-        (offset < self.len).then(|| self.offset.checked_add(offset)).flatten()
+        (offset < self.len)
+            .then(|| self.offset.checked_add(offset))
+            .flatten()
     }
 }
 
@@ -62,7 +64,11 @@ pub(crate) struct NodeWeight;
 
 impl Weighter<(u64, Digest), Arc<Node>> for NodeWeight {
     fn weight(&self, _: &(u64, Digest), node: &Arc<Node>) -> u64 {
-        let xattrs: usize = node.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let xattrs: usize = node
+            .xattrs
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         let content = match &node.content {
             Content::File(file) => file.memory(),
             Content::Directory(directory) => directory.memory(),
@@ -106,8 +112,10 @@ impl Image {
     /// that this version does not know, or does not have the pinned root.
     pub fn open(path: &Path, pin: Pin) -> Result<Self, ImageError> {
         let bootstrap = Bootstrap::open(path)?;
-        let foreign =
-            |reason| ImageError::NotABootstrap { path: path.to_owned(), reason };
+        let foreign = |reason| ImageError::NotABootstrap {
+            path: path.to_owned(),
+            reason,
+        };
         if bootstrap.len() < BLOCK {
             return Err(foreign(format!("it has {} bytes", bootstrap.len())));
         }
@@ -120,12 +128,17 @@ impl Image {
 
         let Some(trailer) = trailer else {
             if pin.root.is_some() || pin.require {
-                return Err(ImageError::NoSection { path: path.to_owned() });
+                return Err(ImageError::NoSection {
+                    path: path.to_owned(),
+                });
             }
             let (chunks, layouts) =
                 layout::load_all(&bootstrap, superblock.chunk_table, entries.len())?;
             let blobs = entries.into_iter().zip(layouts).map(blob_info).collect();
-            let root = NodeRef { nid: root_nid, proof: None };
+            let root = NodeRef {
+                nid: root_nid,
+                proof: None,
+            };
             return Ok(Self::assemble(
                 bootstrap,
                 superblock,
@@ -154,30 +167,58 @@ impl Image {
         );
         match pin.root {
             Some(wanted) if wanted != digest => {
-                return Err(ImageError::WrongRoot { path: path.to_owned(), found: digest, wanted });
+                return Err(ImageError::WrongRoot {
+                    path: path.to_owned(),
+                    found: digest,
+                    wanted,
+                });
             }
             None if pin.require => {
-                return Err(ImageError::RootRequired { path: path.to_owned(), own: digest });
+                return Err(ImageError::RootRequired {
+                    path: path.to_owned(),
+                    own: digest,
+                });
             }
             _ => {}
         }
-        let section = Section { offset: trailer.offset, len: trailer.len };
-        if section.offset.checked_add(section.len).is_none_or(|end| end > bootstrap.len()) {
+        let section = Section {
+            offset: trailer.offset,
+            len: trailer.len,
+        };
+        if section
+            .offset
+            .checked_add(section.len)
+            .is_none_or(|end| end > bootstrap.len())
+        {
             return Err(bootstrap.damaged("the integrity section runs past the end"));
         }
         let records = read_blob_records(&bootstrap, &section, &trailer, entries.len())?;
         let mut lists = Vec::with_capacity(records.len());
         for (record, entry) in records.iter().zip(&entries) {
-            let head = ListHead { count: u64::from(entry.chunks), ..ListHead::default() };
+            let head = ListHead {
+                count: u64::from(entry.chunks),
+                ..ListHead::default()
+            };
             let levels = section.offset.saturating_add(record.levels);
-            let list = List { kind: ListKind::Layout, head, digest: record.layout, levels };
+            let list = List {
+                kind: ListKind::Layout,
+                head,
+                digest: record.layout,
+                levels,
+            };
             lists.push((list, record.first));
         }
         let layout = Layout::Proved(ProvedLayout::new(superblock.chunk_table.0, lists));
         let layouts = records.iter().map(|record| record.layout);
         let blobs = entries.into_iter().zip(layouts).map(blob_info).collect();
-        let proof = NodeProof { digest: trailer.root_node, record: trailer.root_record };
-        let root = NodeRef { nid: root_nid, proof: Some(proof) };
+        let proof = NodeProof {
+            digest: trailer.root_node,
+            record: trailer.root_record,
+        };
+        let root = NodeRef {
+            nid: root_nid,
+            proof: Some(proof),
+        };
         let pinned = pin.root.is_some();
         Ok(Self::assemble(
             bootstrap,
@@ -275,7 +316,10 @@ pub(crate) fn read_blob_table(
             .map_err(|reason| bootstrap.damaged(format!("{reason} in blob entry {position}")))?;
         let fail = |what: String| Err(bootstrap.damaged(format!("{what} of blob {}", entry.id)));
         if entry.index != position || entry.chunk_size != superblock.chunk_size {
-            return fail(format!("index {} or chunk size {}", entry.index, entry.chunk_size));
+            return fail(format!(
+                "index {} or chunk size {}",
+                entry.index, entry.chunk_size
+            ));
         }
         if entry.algorithm != superblock.algorithm {
             return fail(format!("digest algorithm {:?}", entry.algorithm));
@@ -301,7 +345,10 @@ fn read_blob_records(
         .at(trailer.blob_records)
         .ok_or_else(|| bootstrap.damaged("blob records outside the integrity section"))?;
     let bytes = bootstrap.read(at, blobs * BlobRecord::LEN)?;
-    Ok(bytes.chunks_exact(BlobRecord::LEN).map(BlobRecord::parse).collect())
+    Ok(bytes
+        .chunks_exact(BlobRecord::LEN)
+        .map(BlobRecord::parse)
+        .collect())
 }
 
 /// Compile-time reminder that a trailer fits the smallest bootstrap.

@@ -99,7 +99,11 @@ pub struct Leaf {
 impl Leaf {
     /// An empty leaf.
     pub fn new(kind: ListKind) -> Self {
-        Self { kind, count: 0, items: Vec::with_capacity(FANOUT * 48) }
+        Self {
+            kind,
+            count: 0,
+            items: Vec::with_capacity(FANOUT * 48),
+        }
     }
 
     /// Adds a directory entry: its name, type byte and the child's node digest
@@ -125,8 +129,10 @@ impl Leaf {
         self.items.extend_from_slice(&chunk.digest.0);
         self.items.extend_from_slice(&chunk.len.to_le_bytes());
         self.items.extend_from_slice(&chunk.offset.to_le_bytes());
-        self.items.extend_from_slice(&chunk.stored_len.to_le_bytes());
-        self.items.extend_from_slice(&chunk.stored_offset.to_le_bytes());
+        self.items
+            .extend_from_slice(&chunk.stored_len.to_le_bytes());
+        self.items
+            .extend_from_slice(&chunk.stored_offset.to_le_bytes());
         self.items.push(u8::from(chunk.compressed));
     }
 
@@ -142,8 +148,11 @@ impl Leaf {
 
     /// The leaf's hash; the leaf is empty afterwards.
     pub fn take(&mut self) -> Digest {
-        let hash =
-            Hasher::new(self.kind.tag()).u32(LEAF).u32(self.count).raw(&self.items).finish();
+        let hash = Hasher::new(self.kind.tag())
+            .u32(LEAF)
+            .u32(self.count)
+            .raw(&self.items)
+            .finish();
         self.count = 0;
         self.items.clear();
         hash
@@ -154,7 +163,11 @@ impl Leaf {
 /// concatenation).
 pub fn inner_digest(kind: ListKind, children: &[u8]) -> Digest {
     let count = len32(children) / DIGEST_LEN as u32;
-    Hasher::new(kind.tag()).u32(INNER).u32(count).raw(children).finish()
+    Hasher::new(kind.tag())
+        .u32(INNER)
+        .u32(count)
+        .raw(children)
+        .finish()
 }
 
 /// What is bound in at the top of a list, besides the hash of its items.
@@ -302,7 +315,10 @@ mod tests {
             let leaves: Vec<Digest> = (0..count.div_ceil(128))
                 .map(|i| DigestAlgorithm::Sha256.digest(&i.to_le_bytes()))
                 .collect();
-            let head = ListHead { count, ..ListHead::default() };
+            let head = ListHead {
+                count,
+                ..ListHead::default()
+            };
             let (stored, _) = build_list(ListKind::Chunks, &head, &leaves);
             let lengths: u64 = level_lengths(count).iter().sum();
             assert_eq!(stored.len() as u64, lengths * DIGEST_LEN as u64, "{count}");
@@ -312,7 +328,10 @@ mod tests {
     #[test]
     fn kinds_and_lengths_are_told_apart() {
         let top = Digest([7; 32]);
-        let head = ListHead { count: 3, ..ListHead::default() };
+        let head = ListHead {
+            count: 3,
+            ..ListHead::default()
+        };
         let chunks = list_digest(ListKind::Chunks, &head, &top);
         assert_ne!(chunks, list_digest(ListKind::Layout, &head, &top));
         let longer = ListHead { count: 4, ..head };

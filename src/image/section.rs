@@ -105,7 +105,11 @@ impl BlobRecord {
 
     /// Parses a record of [`Self::LEN`] bytes.
     pub fn parse(bytes: &[u8]) -> Self {
-        Self { layout: Digest(field(bytes, 0)), levels: u64_at(bytes, 32), first: u64_at(bytes, 40) }
+        Self {
+            layout: Digest(field(bytes, 0)),
+            levels: u64_at(bytes, 32),
+            first: u64_at(bytes, 40),
+        }
     }
 
     /// Encodes the record.
@@ -141,7 +145,11 @@ impl DirectoryRecord {
             directories: u64_at(bytes, 8),
             name_bytes: u64_at(bytes, 16),
         };
-        Self { head, levels: u64_at(bytes, 24), block_index: u64_at(bytes, 32) }
+        Self {
+            head,
+            levels: u64_at(bytes, 24),
+            block_index: u64_at(bytes, 32),
+        }
     }
 
     /// Encodes the head.
@@ -214,12 +222,28 @@ mod tests {
         };
         assert_eq!(Trailer::parse(&trailer.encode()), Some(trailer));
         assert_eq!(Trailer::parse(&[0; TRAILER]), None);
-        let child = ChildRecord { digest: Digest([1; 32]), link: true, record: 99 };
+        let child = ChildRecord {
+            digest: Digest([1; 32]),
+            link: true,
+            record: 99,
+        };
         assert_eq!(ChildRecord::parse(&child.encode()), child);
-        let blob = BlobRecord { layout: Digest([2; 32]), levels: 3, first: 4 };
+        let blob = BlobRecord {
+            layout: Digest([2; 32]),
+            levels: 3,
+            first: 4,
+        };
         assert_eq!(BlobRecord::parse(&blob.encode()), blob);
-        let head = ListHead { count: 1, directories: 2, name_bytes: 3 };
-        let directory = DirectoryRecord { head, levels: 4, block_index: 5 };
+        let head = ListHead {
+            count: 1,
+            directories: 2,
+            name_bytes: 3,
+        };
+        let directory = DirectoryRecord {
+            head,
+            levels: 4,
+            block_index: 5,
+        };
         assert_eq!(DirectoryRecord::parse(&directory.encode()), directory);
     }
 }

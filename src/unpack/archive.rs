@@ -31,9 +31,10 @@ pub fn unpack(image: &Image, store: &Arc<Store>, out: impl Write) -> Result<(), 
     let mut failed = None;
     walk::walk(image, &mut |step| {
         let done = match step {
-            Step::Fault(path, source) => {
-                Err(UnpackError::Image { path: walk::show(path), source })
-            }
+            Step::Fault(path, source) => Err(UnpackError::Image {
+                path: walk::show(path),
+                source,
+            }),
             Step::Node(path, node) => {
                 let first = links.get(&node.nid).cloned();
                 if first.is_none() && node.attr.nlink > 1 && !is_directory(node) {
@@ -49,7 +50,10 @@ pub fn unpack(image: &Image, store: &Arc<Store>, out: impl Write) -> Result<(), 
         return Err(error);
     }
     let finished = builder.into_inner().and_then(|mut out| out.flush());
-    finished.map_err(|source| UnpackError::Archive { path: "the end".into(), source })
+    finished.map_err(|source| UnpackError::Archive {
+        path: "the end".into(),
+        source,
+    })
 }
 
 fn is_directory(node: &Node) -> bool {
@@ -64,14 +68,22 @@ fn append<W: Write>(
     node: &Node,
     first: Option<&[u8]>,
 ) -> Result<(), UnpackError> {
-    let failed = |source| UnpackError::Archive { path: walk::show(path), source };
+    let failed = |source| UnpackError::Archive {
+        path: walk::show(path),
+        source,
+    };
     if node.attr.file_type == FileType::Socket {
-        log::warn!("{}: a socket, which tar cannot hold, is left out", walk::show(path));
+        log::warn!(
+            "{}: a socket, which tar cannot hold, is left out",
+            walk::show(path)
+        );
         return Ok(());
     }
     let (header, records) = describe(path, node, first);
     if !records.is_empty() {
-        let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
+        let records = records
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()));
         builder.append_pax_extensions(records).map_err(failed)?;
     }
     let (Content::File(_), None) = (&node.content, first) else {
@@ -79,7 +91,10 @@ fn append<W: Write>(
     };
     stream(builder, &header, image, store, node).map_err(|trouble| match trouble {
         WalkError::Write(source) => failed(source),
-        source => UnpackError::Image { path: walk::show(path), source },
+        source => UnpackError::Image {
+            path: walk::show(path),
+            source,
+        },
     })
 }
 
@@ -98,9 +113,10 @@ fn describe(path: &[u8], node: &Node, first: Option<&[u8]>) -> (Header, Vec<(Str
         _ => None,
     };
     let raw = header.as_old_mut();
-    for (field, key, bytes) in
-        [(&mut raw.name, "path", Some(&name)), (&mut raw.linkname, "linkpath", target.as_ref())]
-    {
+    for (field, key, bytes) in [
+        (&mut raw.name, "path", Some(&name)),
+        (&mut raw.linkname, "linkpath", target.as_ref()),
+    ] {
         let Some(bytes) = bytes else { continue };
         let cut = bytes.len().min(NAME_MAX);
         field[..cut].copy_from_slice(&bytes[..cut]);
@@ -137,7 +153,10 @@ fn describe(path: &[u8], node: &Node, first: Option<&[u8]>) -> (Header, Vec<(Str
     let seconds = u64::try_from(attr.mtime).unwrap_or(0);
     header.set_mtime(seconds.min(OCTAL_12));
     if attr.mtime_ns != 0 || attr.mtime < 0 || seconds > OCTAL_12 {
-        records.push(("mtime".into(), pax_time(attr.mtime, attr.mtime_ns).into_bytes()));
+        records.push((
+            "mtime".into(),
+            pax_time(attr.mtime, attr.mtime_ns).into_bytes(),
+        ));
     }
     if matches!(attr.file_type, FileType::CharDevice | FileType::BlockDevice) {
         let rdev = attr.rdev;
@@ -150,7 +169,10 @@ fn describe(path: &[u8], node: &Node, first: Option<&[u8]>) -> (Header, Vec<(Str
             // PAX keys are text; names of xattrs that are none cannot be told.
             match std::str::from_utf8(name) {
                 Ok(name) => records.push((format!("SCHILY.xattr.{name}"), value.clone())),
-                Err(_) => log::warn!("{}: an xattr whose name is no UTF-8 is left out", walk::show(path)),
+                Err(_) => log::warn!(
+                    "{}: an xattr whose name is no UTF-8 is left out",
+                    walk::show(path)
+                ),
             }
         }
     }
@@ -184,7 +206,11 @@ fn stream<W: Write>(
                 sender.send(bytes.clone()).map_err(gone)
             })
         });
-        let mut source = Received { receiver, current: bytes::Bytes::new(), total: 0 };
+        let mut source = Received {
+            receiver,
+            current: bytes::Bytes::new(),
+            total: 0,
+        };
         let written = builder.append(header, &mut source);
         let (total, wanted) = (source.total, node.attr.size);
         drop(source);
@@ -198,7 +224,10 @@ fn stream<W: Write>(
         written.map_err(WalkError::Write)?;
         if total != wanted {
             let short = format!("{total} of {wanted} bytes");
-            return Err(WalkError::Write(io::Error::new(io::ErrorKind::UnexpectedEof, short)));
+            return Err(WalkError::Write(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                short,
+            )));
         }
         Ok(())
     })

@@ -31,17 +31,24 @@ pub fn unpack(image: &Image, store: &Arc<Store>, target: &Path) -> Result<(), Un
         source,
     };
     fs::create_dir_all(target).map_err(|error| make(b"", error))?;
-    if fs::read_dir(target).map_err(|error| make(b"", error))?.next().is_some() {
-        return Err(UnpackError::NotEmpty { target: target.to_owned() });
+    if fs::read_dir(target)
+        .map_err(|error| make(b"", error))?
+        .next()
+        .is_some()
+    {
+        return Err(UnpackError::NotEmpty {
+            target: target.to_owned(),
+        });
     }
     let mut links: HashMap<u64, PathBuf> = HashMap::new();
     let mut directories: Vec<(PathBuf, Arc<Node>)> = Vec::new();
     let mut failed = None;
     walk::walk(image, &mut |step| {
         let done = match step {
-            Step::Fault(path, source) => {
-                Err(UnpackError::Image { path: walk::show(path), source })
-            }
+            Step::Fault(path, source) => Err(UnpackError::Image {
+                path: walk::show(path),
+                source,
+            }),
             Step::Node(path, node) => {
                 let place = target.join(OsStr::from_bytes(path));
                 let kind = node.attr.file_type;
@@ -55,9 +62,10 @@ pub fn unpack(image: &Image, store: &Arc<Store>, target: &Path) -> Result<(), Un
                             links.insert(node.nid, place.clone());
                         }
                         create(image, store, &place, node).map_err(|error| match error {
-                            Trouble::Image(source) => {
-                                UnpackError::Image { path: walk::show(path), source }
-                            }
+                            Trouble::Image(source) => UnpackError::Image {
+                                path: walk::show(path),
+                                source,
+                            },
                             Trouble::Make(source) => make(path, source),
                         })
                     }
@@ -98,8 +106,17 @@ impl From<rustix::io::Errno> for Trouble {
 fn create(image: &Image, store: &Arc<Store>, place: &Path, node: &Node) -> Result<(), Trouble> {
     let device = |kind| {
         let rdev = node.attr.rdev;
-        let (major, minor) = ((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00));
-        mknodat(CWD, place, kind, Mode::RUSR, rustix::fs::makedev(major, minor))
+        let (major, minor) = (
+            (rdev >> 8) & 0xfff,
+            (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00),
+        );
+        mknodat(
+            CWD,
+            place,
+            kind,
+            Mode::RUSR,
+            rustix::fs::makedev(major, minor),
+        )
     };
     match &node.content {
         Content::Directory(_) => {
@@ -126,12 +143,7 @@ fn create(image: &Image, store: &Arc<Store>, place: &Path, node: &Node) -> Resul
 }
 
 /// Writes a file's bytes; chunks of zeros become holes.
-fn write_file(
-    image: &Image,
-    store: &Arc<Store>,
-    node: &Node,
-    file: &File,
-) -> Result<(), Trouble> {
+fn write_file(image: &Image, store: &Arc<Store>, node: &Node, file: &File) -> Result<(), Trouble> {
     file.set_len(node.attr.size)?;
     let mut offset = 0;
     let written = walk::read_file(image, store, node, &mut |bytes| {
@@ -162,8 +174,14 @@ fn attributes(place: &Path, node: &Node) -> io::Result<()> {
     for (name, value) in &node.xattrs {
         lsetxattr(place, OsStr::from_bytes(name), value, XattrFlags::empty())?;
     }
-    let time = Timespec { tv_sec: attr.mtime, tv_nsec: attr.mtime_ns.into() };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: attr.mtime,
+        tv_nsec: attr.mtime_ns.into(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
 }

@@ -58,7 +58,12 @@ impl BlobEntry {
     /// # Errors
     /// Says which field does not fit.
     pub fn parse(entry: &[u8]) -> Result<Self, String> {
-        let id: Vec<u8> = entry.iter().take(64).copied().take_while(|&byte| byte != 0).collect();
+        let id: Vec<u8> = entry
+            .iter()
+            .take(64)
+            .copied()
+            .take_while(|&byte| byte != 0)
+            .collect();
         let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if id.len() != 64 || !id.iter().all(is_hex) {
             return Err(format!("blob id {:?}", String::from_utf8_lossy(&id)));

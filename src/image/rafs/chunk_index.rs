@@ -31,7 +31,9 @@ impl ChunkIndex {
     pub fn parse(entry: &[u8]) -> Result<Self, String> {
         let (low, high) = (u16_at(entry, 0), u16_at(entry, 2));
         let device = high & 0xff;
-        let blob = device.checked_sub(1).ok_or("a chunk index without a blob")?;
+        let blob = device
+            .checked_sub(1)
+            .ok_or("a chunk index without a blob")?;
         Ok(Self {
             blob,
             index: u32::from(high >> 8) << 16 | u32::from(low),
@@ -55,7 +57,11 @@ mod tests {
     #[test]
     fn entries_hold_24_bit_indices_and_254_blobs() {
         for (blob, index) in [(0, 0), (0, 0xffff), (254, INDEX_MAX), (3, 0x1_0000)] {
-            let entry = ChunkIndex { blob, index, block: 77 };
+            let entry = ChunkIndex {
+                blob,
+                index,
+                block: 77,
+            };
             assert_eq!(ChunkIndex::parse(&entry.encode()), Ok(entry));
         }
         assert!(ChunkIndex::parse(&[0; 8]).is_err());

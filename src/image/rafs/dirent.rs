@@ -25,7 +25,10 @@ pub struct Dirent<'a> {
 pub fn parse(block: &[u8]) -> Result<Vec<Dirent<'_>>, String> {
     let names = usize::from(u16_at(block, 8));
     if names < ENTRY || names % ENTRY != 0 || names > block.len() {
-        return Err(format!("names at {names} of a directory block of {} bytes", block.len()));
+        return Err(format!(
+            "names at {names} of a directory block of {} bytes",
+            block.len()
+        ));
     }
     let count = names / ENTRY;
     let mut found: Vec<Dirent<'_>> = Vec::with_capacity(count);
@@ -33,7 +36,11 @@ pub fn parse(block: &[u8]) -> Result<Vec<Dirent<'_>>, String> {
         let at = entry * ENTRY;
         let start = usize::from(u16_at(block, at + 8));
         let last = entry + 1 == count;
-        let end = if last { block.len() } else { usize::from(u16_at(block, at + ENTRY + 8)) };
+        let end = if last {
+            block.len()
+        } else {
+            usize::from(u16_at(block, at + ENTRY + 8))
+        };
         let Some(mut name) = block.get(start..end).filter(|_| start >= names) else {
             return Err(format!("name at {start} to {end} of a directory block"));
         };
@@ -41,15 +48,22 @@ pub fn parse(block: &[u8]) -> Result<Vec<Dirent<'_>>, String> {
             name = &name[..nul];
         }
         if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) || name.contains(&b'/') {
-            return Err(format!("a directory entry's name {:?}", String::from_utf8_lossy(name)));
+            return Err(format!(
+                "a directory entry's name {:?}",
+                String::from_utf8_lossy(name)
+            ));
         }
         if found.last().is_some_and(|before| before.name >= name) {
             return Err("directory entries out of order".into());
         }
         let kind = block.get(at + 10).copied().unwrap_or(0);
-        let file_type =
-            FileType::from_dirent(kind).ok_or_else(|| format!("a directory entry's type {kind}"))?;
-        found.push(Dirent { nid: u64_at(block, at), file_type, name });
+        let file_type = FileType::from_dirent(kind)
+            .ok_or_else(|| format!("a directory entry's type {kind}"))?;
+        found.push(Dirent {
+            nid: u64_at(block, at),
+            file_type,
+            name,
+        });
     }
     Ok(found)
 }
@@ -60,8 +74,14 @@ pub fn parse(block: &[u8]) -> Result<Vec<Dirent<'_>>, String> {
 /// As [`parse`].
 pub fn first_name(block: &[u8]) -> Result<&[u8], String> {
     let start = usize::from(u16_at(block, 8));
-    let end = if start == ENTRY { block.len() } else { usize::from(u16_at(block, ENTRY + 8)) };
-    let name = block.get(start..end).ok_or("the first name of a directory block")?;
+    let end = if start == ENTRY {
+        block.len()
+    } else {
+        usize::from(u16_at(block, ENTRY + 8))
+    };
+    let name = block
+        .get(start..end)
+        .ok_or("the first name of a directory block")?;
     Ok(name.split(|&byte| byte == 0).next().unwrap_or_default())
 }
 
@@ -98,7 +118,11 @@ pub fn encode(entries: &[(NewDirent<'_>, u64)], block: &mut Vec<u8>) {
     for (position, (entry, nid)) in entries.iter().enumerate() {
         let at = start + position * ENTRY;
         put(block, at, &nid.to_le_bytes());
-        put(block, at + 8, &u16::try_from(name_at).unwrap_or(0).to_le_bytes());
+        put(
+            block,
+            at + 8,
+            &u16::try_from(name_at).unwrap_or(0).to_le_bytes(),
+        );
         put(block, at + 10, &[entry.file_type.dirent()]);
         block.extend_from_slice(entry.name);
         name_at += entry.name.len();
@@ -115,7 +139,15 @@ mod tests {
         let entries: Vec<_> = names
             .iter()
             .zip(5..)
-            .map(|(name, nid)| (NewDirent { name, file_type: FileType::Directory }, nid))
+            .map(|(name, nid)| {
+                (
+                    NewDirent {
+                        name,
+                        file_type: FileType::Directory,
+                    },
+                    nid,
+                )
+            })
             .collect();
         let mut block = Vec::new();
         encode(&entries, &mut block);

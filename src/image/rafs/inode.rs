@@ -54,8 +54,7 @@ impl Inode {
             _ => return Err(format!("inode format {format:#x}")),
         };
         let mode = u16_at(bytes, 4);
-        let file_type =
-            FileType::from_mode(mode).ok_or_else(|| format!("inode mode {mode:#o}"))?;
+        let file_type = FileType::from_mode(mode).ok_or_else(|| format!("inode mode {mode:#o}"))?;
         if (file_type == FileType::Regular) != (layout == Layout::Chunked) {
             return Err(format!("inode format {format:#x} with mode {mode:#o}"));
         }
@@ -93,7 +92,13 @@ impl Inode {
         if attr.mtime_ns >= 1_000_000_000 {
             return Err(format!("{} nanoseconds in a time", attr.mtime_ns));
         }
-        Ok(Self { attr, layout, start, len, xattr_len: xattr::area_len(u16_at(bytes, 2)) })
+        Ok(Self {
+            attr,
+            layout,
+            start,
+            len,
+            xattr_len: xattr::area_len(u16_at(bytes, 2)),
+        })
     }
 
     /// Offset of what follows the inode and its xattrs.
@@ -151,7 +156,10 @@ mod tests {
         };
         let inode = Inode::parse(&encode(&attr, Layout::Plain, attr.rdev, 1, 9)).unwrap();
         assert_eq!(inode.attr, attr);
-        assert_eq!((inode.layout, inode.xattr_len, inode.tail()), (Layout::Plain, 12, 76));
+        assert_eq!(
+            (inode.layout, inode.xattr_len, inode.tail()),
+            (Layout::Plain, 12, 76)
+        );
     }
 
     #[test]

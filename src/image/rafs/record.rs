@@ -17,7 +17,9 @@ const BATCH: u32 = 0x8;
 pub fn parse(record: &[u8]) -> Result<Chunk, String> {
     let flags = u32_at(record, 36);
     if flags & (ENCRYPTED | BATCH) != 0 {
-        return Err(format!("chunk flags {flags:#x} (encryption and batches are not supported)"));
+        return Err(format!(
+            "chunk flags {flags:#x} (encryption and batches are not supported)"
+        ));
     }
     let blob = u32_at(record, 32);
     Ok(Chunk {

@@ -87,7 +87,9 @@ impl SuperBlock {
 
         let flags = u64_at(ext, 0);
         if flags & (TARFS | ENCRYPTED) != 0 {
-            return Err(format!("flags {flags:#x} (tarfs and encryption are not supported)"));
+            return Err(format!(
+                "flags {flags:#x} (tarfs and encryption are not supported)"
+            ));
         }
         if flags & !KNOWN_FLAGS != 0 {
             return Err(format!("unknown flags {:#x}", flags & !KNOWN_FLAGS));
@@ -116,11 +118,17 @@ impl SuperBlock {
     /// Writes both superblocks into `area`, the first [`AREA`] bytes of a
     /// bootstrap, which must be zeros.
     pub fn encode(&self, area: &mut [u8]) {
-        let Some(sb) = area.get_mut(1024..DEVICE_SLOTS) else { return };
+        let Some(sb) = area.get_mut(1024..DEVICE_SLOTS) else {
+            return;
+        };
         put(sb, 0, &MAGIC.to_le_bytes());
         put(sb, 8, &COMPAT_RAFS_V6.to_le_bytes());
         put(sb, 12, &[12]);
-        put(sb, 14, &u16::try_from(self.root_nid).unwrap_or(0).to_le_bytes());
+        put(
+            sb,
+            14,
+            &u16::try_from(self.root_nid).unwrap_or(0).to_le_bytes(),
+        );
         put(sb, 16, &self.inodes.to_le_bytes());
         put(sb, 36, &self.blocks.to_le_bytes());
         put(sb, 40, &self.meta_block.to_le_bytes());
@@ -139,7 +147,11 @@ impl SuperBlock {
             DigestAlgorithm::Blake3 => 0x4,
             DigestAlgorithm::Sha256 => 0x8,
         };
-        flags |= if self.explicit_owner { EXPLICIT_OWNER } else { 0 };
+        flags |= if self.explicit_owner {
+            EXPLICIT_OWNER
+        } else {
+            0
+        };
         flags |= if self.has_xattr { HAS_XATTR } else { 0 };
         let ext = &mut sb[128..];
         put(ext, 0, &flags.to_le_bytes());

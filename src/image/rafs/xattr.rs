@@ -46,8 +46,7 @@ pub fn parse(area: &[u8]) -> Result<Xattrs, String> {
             break;
         }
         let end = 4 + name_len + value_len;
-        let (Some(suffix), Some(value)) =
-            (rest.get(4..4 + name_len), rest.get(4 + name_len..end))
+        let (Some(suffix), Some(value)) = (rest.get(4..4 + name_len), rest.get(4 + name_len..end))
         else {
             return Err("an xattr runs past its area".into());
         };
@@ -77,8 +76,10 @@ pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>, String> {
     let mut area = vec![0; HEADER];
     for (name, value) in xattrs {
         let refuse = || format!("xattr {:?} cannot be held", String::from_utf8_lossy(name));
-        let (number, prefix) =
-            PREFIXES.iter().find(|(_, prefix)| name.starts_with(prefix)).ok_or_else(refuse)?;
+        let (number, prefix) = PREFIXES
+            .iter()
+            .find(|(_, prefix)| name.starts_with(prefix))
+            .ok_or_else(refuse)?;
         let suffix = &name[prefix.len()..];
         let name_len = u8::try_from(suffix.len()).map_err(|_| refuse())?;
         let value_len = u16::try_from(value.len()).map_err(|_| refuse())?;
@@ -91,7 +92,10 @@ pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>, String> {
         area.resize(area.len().next_multiple_of(4), 0);
     }
     if count(&area).is_none() {
-        return Err(format!("{} bytes of xattrs on one inode cannot be held", area.len()));
+        return Err(format!(
+            "{} bytes of xattrs on one inode cannot be held",
+            area.len()
+        ));
     }
     Ok(area)
 }

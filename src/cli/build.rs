@@ -1,0 +1,141 @@
+//! `tidegate build`: makes an image.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::build::dict::read_dict;
+use crate::build::options::BuildOptions;
+use crate::build::{bootstrap, pack, source};
+use crate::chunk::{Compressor, DigestAlgorithm};
+use crate::cli::{Failure, Outcome, size};
+
+/// Make an image from a directory or a tar archive.
+///
+/// Writes DIR/image.boot and DIR/blobs/, and prints the root digest that pins
+/// the image.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A directory, or a .tar, .tar.gz or .tar.zst.
+    source: PathBuf,
+    /// Directory to write to.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Bytes of a chunk: a power of two from 4KiB to 16MiB.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::chunk_size)]
+    chunk_size: u32,
+    /// How chunks are compressed.
+    #[arg(long, value_enum, default_value_t = CompressorName::Zstd)]
+    compressor: CompressorName,
+    /// What names the chunks.
+    #[arg(long, value_enum, default_value_t = DigestName::Sha256)]
+    digest: DigestName,
+    /// Bootstrap of an image whose chunks are used in place of new ones; may
+    /// be given several times.
+    #[arg(long, value_name = "BOOTSTRAP")]
+    chunk_dict: Vec<PathBuf>,
+    /// Threads that read, digest and compress; by default one per core.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompressorName {
+    Zstd,
+    Lz4,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DigestName {
+    Sha256,
+    Blake3,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    root: String,
+    bootstrap: PathBuf,
+    bootstrap_size: u64,
+    blobs: Vec<BlobReport>,
+    statistics: pack::Statistics,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct BlobReport {
+    id: String,
+    stored_size: u64,
+    uncompressed_size: u64,
+    chunks: u32,
+    /// Whether the blob belongs to a chunk dict and was not written.
+    dict: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let started = Instant::now();
+    let defaults = BuildOptions::default();
+    let options = BuildOptions {
+        chunk_size: arguments.chunk_size,
+        compressor: match arguments.compressor {
+            CompressorName::Zstd => Compressor::Zstd,
+            CompressorName::Lz4 => Compressor::Lz4,
+            CompressorName::None => Compressor::None,
+        },
+        algorithm: match arguments.digest {
+            DigestName::Sha256 => DigestAlgorithm::Sha256,
+            DigestName::Blake3 => DigestAlgorithm::Blake3,
+        },
+        threads: arguments.threads.unwrap_or(defaults.threads),
+        ..defaults
+    };
+    let blobs = arguments.output.join("blobs");
+    std::fs::create_dir_all(&blobs)
+        .map_err(|error| format!("Cannot create directory {}: {error}", blobs.display()))?;
+    let dict = read_dict(&arguments.chunk_dict, &options)?;
+    let mut tree = source::scan(&arguments.source, &arguments.output)?;
+    let packed = pack::pack(&mut tree, &dict, &options, &blobs)?;
+    let path = arguments.output.join("image.boot");
+    let written = bootstrap::write(&path, &tree, &packed, &options)?;
+
+    let report = Report {
+        root: format!("sha256:{}", written.root),
+        bootstrap: path,
+        bootstrap_size: written.size,
+        blobs: packed
+            .blobs
+            .iter()
+            .map(|blob| BlobReport {
+                id: blob.id.clone(),
+                stored_size: blob.stored_size,
+                uncompressed_size: blob.uncompressed_size,
+                chunks: blob.chunks,
+                dict: blob.dict,
+            })
+            .collect(),
+        statistics: packed.statistics,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report, &arguments.output);
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(report: &Report, output: &Path) {
+    eprintln!(
+        "{}: bootstrap of {} bytes, {} blobs, {:.1} s",
+        output.display(),
+        report.bootstrap_size,
+        report.blobs.len(),
+        report.seconds
+    );
+    println!("root {}", report.root);
+}

@@ -1,0 +1,86 @@
+//! `tidegate inspect`: what an image is.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::image_options::ImageOptions;
+use crate::cli::{Failure, Outcome};
+
+/// Print what an image is: root digest, sizes, blobs.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    image: ImageOptions,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    root: Option<String>,
+    pinned: bool,
+    inodes: u64,
+    chunk_size: u32,
+    digest: String,
+    compressor: String,
+    blobs: Vec<BlobReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct BlobReport {
+    id: String,
+    chunks: u32,
+    stored_size: u64,
+    uncompressed_size: u64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let image = arguments.image.open_image()?;
+    let superblock = image.superblock();
+    let report = Report {
+        root: image.root_digest().map(|root| format!("sha256:{root}")),
+        pinned: image.pinned(),
+        inodes: superblock.inodes,
+        chunk_size: superblock.chunk_size,
+        digest: format!("{:?}", superblock.algorithm).to_lowercase(),
+        compressor: format!("{:?}", superblock.compressor).to_lowercase(),
+        blobs: image
+            .blobs()
+            .iter()
+            .map(|blob| BlobReport {
+                id: blob.id.clone(),
+                chunks: blob.chunks,
+                stored_size: blob.stored_size,
+                uncompressed_size: blob.uncompressed_size,
+            })
+            .collect(),
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(Outcome::Done);
+    }
+    let root = report
+        .root
+        .as_deref()
+        .unwrap_or("none (no integrity section)");
+    println!(
+        "root        {root}{}",
+        if report.pinned {
+            " (pinned)"
+        } else {
+            " (not pinned)"
+        }
+    );
+    println!("inodes      {}", report.inodes);
+    println!("chunk size  {}", report.chunk_size);
+    println!("digest      {}", report.digest);
+    println!("compressor  {}", report.compressor);
+    for blob in &report.blobs {
+        println!(
+            "blob        {}  {} chunks, {} bytes stored, {} uncompressed",
+            blob.id, blob.chunks, blob.stored_size, blob.uncompressed_size
+        );
+    }
+    Ok(Outcome::Done)
+}

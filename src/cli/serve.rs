@@ -1,0 +1,52 @@
+//! `tidegate serve`: an image as a vhost-user-fs device.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::cli::image_options::ImageOptions;
+use crate::cli::{Failure, Outcome, signals};
+use crate::fs::ImageFs;
+use crate::virtio::{self, ServeOptions, Shutdown};
+
+/// Serve an image to a virtual machine: QEMU's vhost-user-fs-pci or
+/// cloud-hypervisor --fs connect to the socket.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Unix socket that the virtual machine monitor connects to.
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    #[command(flatten)]
+    image: ImageOptions,
+    /// Request queues, each served by a thread of its own.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    request_queues: usize,
+    /// Most entries of a queue.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    queue_size: u16,
+    /// End when the virtual machine disconnects; otherwise wait for the next.
+    #[arg(long)]
+    exit_on_disconnect: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let image = arguments.image.open_image()?;
+    let store = arguments.image.open_store(&image)?;
+    let shutdown = Shutdown::new()?;
+    let hook = shutdown.clone();
+    signals::handle(Arc::clone(&store), move || hook.remove_socket())?;
+    let options = ServeOptions {
+        request_queues: arguments.request_queues,
+        queue_size: arguments.queue_size,
+        exit_on_disconnect: arguments.exit_on_disconnect,
+        ..ServeOptions::new(arguments.socket)
+    };
+    let fs = Arc::new(ImageFs::new(image, Arc::clone(&store)));
+    let path = options.socket.clone();
+    virtio::serve(&options, fs, &shutdown, || {
+        log::info!("Listening on {}", path.display())
+    })?;
+    signals::report(&store);
+    Ok(Outcome::Done)
+}
