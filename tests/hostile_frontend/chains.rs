@@ -7,6 +7,9 @@ use crate::support::session::{Answer, Session};
 
 const LEN: u32 = 56;
 
+/// An address, given the end of memory.
+type Place = fn(u64) -> u64;
+
 /// A GETATTR with a reply buffer at `address`; the chain must come back, and
 /// the rest is the daemon's choice.
 fn reply_to(session: &mut Session, address: u64, length: u32) -> Answer<()> {
@@ -24,7 +27,7 @@ fn request_from(session: &mut Session, address: u64, length: u32) -> Answer<()> 
 #[test]
 fn buffers_outside_memory_come_back() {
     let mut siege = Siege::begin();
-    let places: [(&str, fn(u64) -> u64, u32); 6] = [
+    let places: [(&str, Place, u32); 6] = [
         ("behind the end", |end| end + 4096, 4096),
         ("across the end", |end| end - 10, 4096),
         ("at the end, empty", |end| end, 0),
@@ -247,10 +250,10 @@ fn bad_indirect_tables_come_back() {
         );
     }
     siege.case("table of 4 GiB", Then::SameQueue, |session| {
-        send_chain(session, &entry(0, u32::MAX & !15, INDIRECT)).map(drop)
+        send_chain(session, &entry(0, 0xffff_fff0, INDIRECT)).map(drop)
     });
     siege.case("table of 65537 entries", Then::SameQueue, |session| {
-        send_chain(session, &entry(0, 65_537 * 16, INDIRECT)).map(drop)
+        send_chain(session, &entry(0, 1_048_592, INDIRECT)).map(drop)
     });
     siege.case("table outside memory", Then::SameQueue, |session| {
         let end = session.frontend.ram.end();

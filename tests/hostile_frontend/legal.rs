@@ -1,7 +1,7 @@
 //! Chains that look hostile and are legal: they are answered with the right
 //! bytes.
 
-use crate::siege::{FREE, Siege, Then, content, expect, linked, scratch, send_chain};
+use crate::siege::{Siege, Then, content, expect, linked, scratch, send_chain};
 use crate::support::frontend::ring::Descriptor;
 use crate::support::frontend::{Config, Regions};
 use crate::support::image;
@@ -123,8 +123,6 @@ fn buffer_across_two_regions_is_read_right_or_refused() {
         let border = session.frontend.ram.last_region_start();
         let at = session.frontend.ram.alloc(16, 8)?;
         let buffers = [(at, 16), (border - 2048, 4096)];
-        let chain = linked(&[(at, 16)], &[(border - 2048, 4096)]);
-        expect(chain.len() == 2 && FREE > 0, "a chain of two")?;
         let (error, found) = read_into(session, &buffers, 4096)?;
         expect(error != 0 || found == content(0, 4096), "the file's bytes")
     });
