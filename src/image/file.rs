@@ -8,6 +8,7 @@ use crate::image::list::List;
 use crate::image::model::NodeRef;
 use crate::image::open::Image;
 use crate::image::proof::{self, FANOUT, Leaf, ListHead, ListKind};
+use crate::image::rafs::BLOCK;
 use crate::image::rafs::chunk_index::{self, ChunkIndex};
 
 /// A loaded regular file.
@@ -157,6 +158,12 @@ impl Image {
             let chunk = self
                 .layout
                 .chunk(&self.bootstrap, entry.blob, entry.index)?;
+            // Tidegate takes the place from the record; the kernel's EROFS takes
+            // it from here. An image must not be two.
+            if u64::from(entry.block) * BLOCK != chunk.offset {
+                let (index, block) = (chunk.index, entry.block);
+                return Err(damaged(format!("chunk {index} is not at block {block}")));
+            }
             let wanted = chunk_size.min(size.saturating_sub(position.saturating_mul(chunk_size)));
             if u64::from(chunk.len) != wanted {
                 let (index, len) = (chunk.index, chunk.len);
