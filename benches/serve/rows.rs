@@ -82,6 +82,7 @@ impl Side {
     pub(crate) fn start(line: &[String], limit: u64) -> io::Result<Self> {
         let daemon = Daemon::command(line)?;
         let config = |queues| Config {
+            believe_headers: true,
             queues,
             depth: 16,
             ..Config::default()

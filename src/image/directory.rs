@@ -3,7 +3,11 @@
 //! Entries are handled in groups: with a section 128 entries, a leaf of the
 //! directory's entry list; without one the entries of a directory block.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
 
 use crate::chunk::Digest;
 use crate::image::error::ImageError;
@@ -53,6 +57,9 @@ pub struct Directory {
     proved: Option<Proved>,
     /// The only group of a small directory.
     single: Option<Arc<Group>>,
+    /// First names of the groups that were loaded, so that the next lookup
+    /// finds its group without searching the directory's blocks.
+    first_names: RwLock<BTreeMap<Box<[u8]>, u64>>,
 }
 
 impl Directory {
@@ -74,6 +81,16 @@ impl Directory {
             Some(proved) => proved.list.head.count.div_ceil(FANOUT as u64),
             None => self.blocks.count(),
         }
+    }
+
+    /// The last of the loaded groups that begin at or before `name`.
+    fn known_group(&self, name: &[u8]) -> Option<u64> {
+        let known = self.first_names.read();
+        let up_to = (Bound::Unbounded, Bound::Included(name));
+        known
+            .range::<[u8], _>(up_to)
+            .next_back()
+            .map(|(_, &group)| group)
     }
 
     fn key(&self, group: u64) -> (Digest, u64) {
@@ -196,6 +213,7 @@ impl Image {
                 blocks,
                 proved: None,
                 single: None,
+                first_names: RwLock::default(),
             };
             return Ok((directory, ListHead::default(), Digest::default()));
         };
@@ -235,6 +253,7 @@ impl Image {
                 entries_before: OnceLock::new(),
             }),
             single: None,
+            first_names: RwLock::default(),
         };
         if head.count > FANOUT as u64 {
             return Ok((directory, head, digest));
@@ -257,46 +276,54 @@ impl Image {
     /// # Errors
     /// When the directory cannot be read or proved.
     pub fn find(&self, directory: &Directory, name: &[u8]) -> Result<Option<Entry>, ImageError> {
-        let groups = directory.groups();
-        if groups == 0 {
+        if directory.groups() == 0 {
             return Ok(None);
+        }
+        if let Some(known) = directory.known_group(name)
+            && let Some(answer) = self.find_in(directory, known, name)?
+        {
+            return Ok(answer);
         }
         let guess = self.guess_group(directory, name)?;
-        let group = self.group(directory, guess)?;
+        match self.find_in(directory, guess, name)? {
+            Some(answer) => Ok(answer),
+            // Without proofs the blocks' first names are all there is.
+            None if directory.proved.is_none() => Ok(None),
+            None => {
+                let nid = directory.nid;
+                Err(self
+                    .bootstrap
+                    .unproved(format!("block index of directory {nid}")))
+            }
+        }
+    }
+
+    /// Finds `name` in one group: the entry, its absence, or nothing if that
+    /// group cannot tell. Where the name would stand at the group's edge, the
+    /// neighbour must show that it is not there either.
+    fn find_in(
+        &self,
+        directory: &Directory,
+        number: u64,
+        name: &[u8],
+    ) -> Result<Option<Option<Entry>>, ImageError> {
+        let group = self.group(directory, number)?;
         let place = match group.search(name) {
-            Ok(found) => return Ok(group.get(found).map(|(_, entry)| *entry)),
+            Ok(found) => return Ok(Some(group.get(found).map(|(_, entry)| *entry))),
             Err(place) => place,
         };
-        if directory.proved.is_none() {
-            return Ok(None);
-        }
-        // Absent from this group. Where the name would stand at the group's
-        // edge, the neighbour must show that it is not there either.
-        let misled = || {
-            self.bootstrap
-                .unproved(format!("block index of {}", directory.nid))
-        };
-        if place == 0 && guess > 0 {
-            let before = self.group(directory, guess - 1)?;
-            let last = before
+        let apart = if place == 0 && number > 0 {
+            let before = self.group(directory, number - 1)?;
+            before
                 .get(before.len().wrapping_sub(1))
-                .ok_or_else(misled)?;
-            return if last.0 < name {
-                Ok(None)
-            } else {
-                Err(misled())
-            };
-        }
-        if place == group.len() && guess + 1 < groups {
-            let after = self.group(directory, guess + 1)?;
-            let first = after.get(0).ok_or_else(misled)?;
-            return if first.0 > name {
-                Ok(None)
-            } else {
-                Err(misled())
-            };
-        }
-        Ok(None)
+                .is_some_and(|(last, _)| last < name)
+        } else if place == group.len() && number + 1 < directory.groups() {
+            let after = self.group(directory, number + 1)?;
+            after.get(0).is_some_and(|(first, _)| first > name)
+        } else {
+            true
+        };
+        Ok(apart.then_some(None))
     }
 
     /// A group of a directory's entries.
@@ -320,6 +347,9 @@ impl Image {
             None => self.read_block_group(directory, group)?,
         };
         let loaded = Arc::new(loaded);
+        if let Some((first, _)) = loaded.get(0) {
+            directory.first_names.write().insert(first.into(), group);
+        }
         self.groups.insert(key, Arc::clone(&loaded));
         Ok(loaded)
     }

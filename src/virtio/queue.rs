@@ -17,10 +17,6 @@ use super::{Memory, Ring};
 use crate::fs::Errno;
 use crate::fuse::{Outcome, Pending, Server};
 
-/// The guest is told of replies when the ring runs empty, or earlier once they
-/// hold this many bytes: a guest with work to do should not wait for a batch.
-const SIGNAL_AFTER: u32 = 128 << 10;
-
 /// Unit in which waiting reads are charged against the device's budget.
 const BUDGET_UNIT: usize = 4096;
 
@@ -79,7 +75,6 @@ impl Queue {
     /// Serves until the ring is empty. Returns the number of requests taken.
     fn drain(&self, vring: &Ring, request: &mut Vec<u8>) -> usize {
         let mut served = 0;
-        let mut unsignalled = 0;
         let mut used = None;
         loop {
             // Anew for each request: memory may be plugged in while we serve.
@@ -90,15 +85,11 @@ impl Queue {
                     if let Err(error) = state.add_used(head, len) {
                         self.fault(&format_args!("its used ring cannot be written: {error}"));
                     }
-                    unsignalled += len.max(1);
-                }
-                let next = self.next(&mut state, &memory);
-                let last = next.is_none();
-                if unsignalled > 0 && (last || unsignalled >= SIGNAL_AFTER) {
+                    // At once: the guest works on this reply while we make the
+                    // next, and while it does it asks for no more interrupts.
                     notify(&mut state);
-                    unsignalled = 0;
                 }
-                match next {
+                match self.next(&mut state, &memory) {
                     Some(chain) => chain,
                     None => return served,
                 }

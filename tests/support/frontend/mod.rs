@@ -53,6 +53,8 @@ pub struct Config {
     pub wait: Wait,
     /// How long any one answer may take.
     pub timeout: Duration,
+    /// For the session above: see `Session::believe_headers`.
+    pub believe_headers: bool,
 }
 
 impl Default for Config {
@@ -70,6 +72,7 @@ impl Default for Config {
             cut: Cut::Pages,
             wait: Wait::Event,
             timeout: Duration::from_secs(10),
+            believe_headers: false,
         }
     }
 }

@@ -88,6 +88,9 @@ pub struct Session {
     pub no_open: bool,
     /// The same for OPENDIR.
     pub no_opendir: bool,
+    /// Take a reply's length from its header where the ring says 0, as nydusd's
+    /// ring does. For benchmarks; tests hold the ring to its word.
+    pub believe_headers: bool,
     reply_max: usize,
     unique: u64,
     waiting: HashMap<Ticket, u64>,
@@ -100,6 +103,7 @@ impl Session {
     /// When the connection or INIT fails.
     pub fn mount(socket: &Path, config: &Config) -> Answer<Self> {
         let mut session = Self::connect(socket, config)?;
+        session.believe_headers = config.believe_headers;
         session.init()?;
         Ok(session)
     }
@@ -115,6 +119,7 @@ impl Session {
             queue: 1,
             no_open: false,
             no_opendir: false,
+            believe_headers: false,
             reply_max: config.reply_max,
             unique: 0,
             waiting: HashMap::new(),
@@ -237,7 +242,7 @@ impl Session {
         done.map(|done| self.judge(queue, done)).transpose()
     }
 
-    fn judge(&mut self, queue: usize, done: super::frontend::Done) -> Answer<Reply> {
+    fn judge(&mut self, queue: usize, mut done: super::frontend::Done) -> Answer<Reply> {
         let ticket = Ticket {
             queue,
             slot: done.slot,
@@ -246,6 +251,9 @@ impl Session {
         let header = self.frontend.queues[queue].reply_header(done.slot)?;
         let mut fields = Fields(&header);
         let (length, error, unique) = (fields.u32(), fields.i32(), fields.u64());
+        if self.believe_headers && done.length == 0 && unique == expected {
+            done.length = length;
+        }
         let written = usize::try_from(done.length).unwrap_or(usize::MAX);
         let outcome = if expected == 0 {
             Ok(0)
