@@ -20,6 +20,7 @@
 //! * [`fuse`] decodes requests, asks [`fs`], encodes replies.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
+//! * [`log_limit`], [`path_text`] and [`runtime`] are small services for all of them.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`unpack`] restores trees from images.
 //! * [`cli`] is one file per subcommand.
@@ -33,6 +34,8 @@ pub mod fs;
 pub mod fuse;
 pub mod fusedev;
 pub mod image;
+pub mod log_limit;
+pub mod path_text;
 pub mod runtime;
 pub mod store;
 pub mod unpack;

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Threads for blocking work (disk reads, decompression, hashing).
-const BLOCKING_THREADS: usize = 64;
+/// Threads for blocking work (disk reads, decompression, hashing): more than
+/// fetches at once, so that a backend that hangs leaves some for the cache.
+const BLOCKING_THREADS: usize = 128;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 

@@ -94,6 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         threads: arguments.threads.unwrap_or(defaults.threads),
         ..defaults
     };
+    check_places(&arguments.source, &arguments.output)?;
     let blobs = arguments.output.join("blobs");
     std::fs::create_dir_all(&blobs)
         .map_err(|error| format!("Cannot create directory {}: {error}", blobs.display()))?;
@@ -127,6 +128,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         print(&report, &arguments.output);
     }
     Ok(Outcome::Done)
+}
+
+/// Refuses a source that is not there before anything is made, and an output
+/// inside the source, which would be part of the next image.
+fn check_places(source: &Path, output: &Path) -> Result<(), Failure> {
+    let real = source
+        .canonicalize()
+        .map_err(|error| format!("Cannot open source {}: {error}", source.display()))?;
+    let inside = output.ancestors().find_map(|path| {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        path.canonicalize().ok()
+    });
+    if real.is_dir() && inside.is_some_and(|place| place.starts_with(&real)) {
+        let (output, source) = (output.display(), source.display());
+        return Err(format!("Output {output} lies in source {source}; name another place").into());
+    }
+    Ok(())
 }
 
 fn print(report: &Report, output: &Path) {

@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         true
     });
     if !arguments.no_data {
-        let store = arguments.image.open_store(&image)?;
+        let store = arguments.image.open_checking_store(&image)?;
         check_chunks(&store, users, &mut report)?;
     }
     if arguments.json {

@@ -39,7 +39,7 @@ pub(super) struct ImageOptions {
     #[arg(long, value_name = "always|fetch|off", default_value = "always")]
     verify: Verify,
     /// Longest that one read may wait for a chunk, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     deadline: u64,
     /// Memory for the tags of chunks that were proved once (16 bytes for 4 KiB).
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size::bytes)]
@@ -85,6 +85,15 @@ impl ImageOptions {
 
     /// Opens the store of the image's chunks.
     pub(super) fn open_store(&self, image: &Image) -> Result<Arc<Store>, Failure> {
+        self.open_store_with(image, self.verify)
+    }
+
+    /// Opens a store that proves everything, whatever `--verify` says.
+    pub(super) fn open_checking_store(&self, image: &Image) -> Result<Arc<Store>, Failure> {
+        self.open_store_with(image, Verify::Always)
+    }
+
+    fn open_store_with(&self, image: &Image, verify: Verify) -> Result<Arc<Store>, Failure> {
         let config = self.config()?;
         let blobs = self.blobs.clone().or(config.blobs).ok_or(
             "Give the directory of the image's blobs with --blobs DIR or the key blobs of --config",
@@ -92,7 +101,7 @@ impl ImageOptions {
         let backend = Arc::new(DirectoryBackend::new(blobs));
         let store = StoreConfig {
             cache: self.cache.clone().or(config.cache),
-            verify: self.verify,
+            verify,
             deadline: Duration::from_secs(self.deadline),
             tag_budget: self.tag_budget,
         };

@@ -80,8 +80,6 @@ fn print(out: &mut impl Write, path: &[u8], node: &Arc<Node>, long: bool) -> io:
             FileType::Symlink => 'l',
             FileType::Socket => 's',
         };
-        let seconds = u64::try_from(attr.mtime).unwrap_or(0);
-        let time = std::time::UNIX_EPOCH + std::time::Duration::new(seconds, attr.mtime_ns);
         write!(
             out,
             "{letter}{:04o} {:>3} {:>5} {:>5} {:>11} {} ",
@@ -90,14 +88,25 @@ fn print(out: &mut impl Write, path: &[u8], node: &Arc<Node>, long: bool) -> io:
             attr.uid,
             attr.gid,
             attr.size,
-            humantime::format_rfc3339_nanos(time),
+            show_time(attr.mtime, attr.mtime_ns),
         )?;
     }
-    out.write_all(b"/")?;
-    out.write_all(path)?;
+    write!(out, "{}", walk::show(path))?;
     if let (true, Content::Symlink(target)) = (long, &node.content) {
-        out.write_all(b" -> ")?;
-        out.write_all(target)?;
+        write!(out, " -> {}", walk::show_relative(target))?;
     }
     out.write_all(b"\n")
+}
+
+/// A time as RFC 3339, or in seconds where the calendar of that ends.
+fn show_time(seconds: i64, nanos: u32) -> String {
+    /// The last second of the year 9999.
+    const LAST: u64 = 253_402_300_799;
+    match u64::try_from(seconds) {
+        Ok(past) if past <= LAST => {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::new(past, nanos);
+            humantime::format_rfc3339_nanos(time).to_string()
+        }
+        _ => format!("@{seconds}+{nanos:09}ns"),
+    }
 }

@@ -1,14 +1,14 @@
 //! `tidegate mount`: an image on the host.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::Args;
 
 use crate::cli::image_options::ImageOptions;
 use crate::cli::{Failure, Outcome, signals};
 use crate::fs::ImageFs;
-use crate::fusedev::{self, MountOptions};
+use crate::fusedev::{self, MountOptions, Mounted};
 
 /// Show an image on the host, read-only, until SIGTERM or an unmount.
 #[derive(Debug, Args)]
@@ -30,14 +30,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         threads: arguments.threads,
         ..MountOptions::default()
     };
-    let mounted = Arc::new(fusedev::mount(&arguments.mountpoint, fs, options)?);
-    let hook = Arc::clone(&mounted);
+    // The handlers come first: a signal during the mount must undo it.
+    let slot: Arc<OnceLock<Mounted>> = Arc::default();
+    let hook = Arc::clone(&slot);
+    let point = arguments.mountpoint.clone();
     signals::handle(Arc::clone(&store), move || {
-        if let Err(error) = hook.unmount() {
-            log::warn!("{error}");
+        let ended = match hook.get() {
+            Some(mounted) => mounted.unmount(),
+            None => Ok(()),
+        };
+        if let Err(error) = ended {
+            log::warn!("{}: {error}", point.display());
         }
     })?;
-    mounted.wait();
-    signals::report(&store);
+    let mounted = fusedev::mount(&arguments.mountpoint, fs, options)?;
+    slot.get_or_init(|| mounted).wait();
+    signals::report_end(&store);
     Ok(Outcome::Done)
 }

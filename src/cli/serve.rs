@@ -47,6 +47,6 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     virtio::serve(&options, fs, &shutdown, || {
         log::info!("Listening on {}", path.display())
     })?;
-    signals::report(&store);
+    signals::report_end(&store);
     Ok(Outcome::Done)
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::process;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -18,25 +19,35 @@ use crate::store::Store;
 /// When the handlers or the thread cannot be had.
 pub(super) fn handle(store: Arc<Store>, end: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let wait = move || {
+        for signal in signals.forever() {
+            if signal != SIGUSR1 {
+                break;
+            }
+            report(&store);
+        }
+        end();
+        report_end(&store);
+        process::exit(0);
+    };
     thread::Builder::new()
         .name("tidegate-signals".into())
         .stack_size(256 << 10)
-        .spawn(move || {
-            for signal in signals.forever() {
-                if signal != SIGUSR1 {
-                    break;
-                }
-                report(&store);
-            }
-            end();
-            report(&store);
-            process::exit(0);
-        })?;
+        .spawn(wait)?;
     Ok(())
 }
 
+/// Prints the counters for the last time. Of the thread for signals and the
+/// main thread, which may both come to the end, only the first does.
+pub(super) fn report_end(store: &Store) {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        report(store);
+    }
+}
+
 /// Prints the counters on standard error: `counters ` and a line of JSON.
-pub(super) fn report(store: &Store) {
+fn report(store: &Store) {
     if let Ok(counters) = serde_json::to_string(&store.counters().snapshot()) {
         eprintln!("counters {counters}");
     }

@@ -1,7 +1,6 @@
 //! The file system over an image and a chunk store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::fs::{Attr, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, Sta
 use crate::image::directory::{self, Directory};
 use crate::image::model::NAME_MAX;
 use crate::image::{Content, Image, ImageError, Node, NodeRef};
+use crate::log_limit::LogLimit;
 use crate::store::Store;
 
 /// How long a guest may keep names and attributes: an image never changes.
@@ -40,10 +40,6 @@ const ABSENT: Entry = Entry {
 /// Chunk groups of files that are kept for reading.
 const OPEN_GROUPS: usize = 4096;
 
-/// Errors of images that are logged; the rest is only counted, so that a guest
-/// cannot fill a log.
-const LOGGED: u64 = 100;
-
 /// Directory cookies 0, 1 and 2 stand before `.`, `..` and the first entry.
 const FIRST_ENTRY: u64 = 2;
 
@@ -53,6 +49,7 @@ const POSITION_BITS: u32 = 16;
 /// What a read needs to know of a file: its size and some of its chunks.
 #[derive(Debug)]
 struct OpenGroup {
+    node: NodeRef,
     size: u64,
     start: u64,
     chunks: Arc<[Chunk]>,
@@ -72,7 +69,7 @@ pub struct ImageFs {
     store: Arc<Store>,
     nodes: Nodes,
     open: Cache<(u64, u64), Arc<OpenGroup>>,
-    failures: AtomicU64,
+    failures: LogLimit,
 }
 
 impl ImageFs {
@@ -85,7 +82,7 @@ impl ImageFs {
             store,
             nodes,
             open,
-            failures: AtomicU64::new(0),
+            failures: LogLimit::new(),
         }
     }
 
@@ -96,15 +93,12 @@ impl ImageFs {
 
     /// Requests that failed because metadata could not be read or proved.
     pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.failures.total()
     }
 
     fn io_error(&self, error: &ImageError) -> Errno {
-        let count = self.failures.fetch_add(1, Ordering::Relaxed);
-        if count < LOGGED {
-            log::error!("{error}");
-        } else if count == LOGGED {
-            log::error!("{error}; further errors of this image are counted only");
+        if let Some(number) = self.failures.count() {
+            log::error!("{error} (failed request {number})");
         }
         Errno::EIO
     }
@@ -144,12 +138,8 @@ impl ImageFs {
             .map_err(|error| self.io_error(&error))?;
         let node = self.node(&child)?;
         if node.attr.file_type != entry.file_type {
-            log::error!(
-                "{}: type of inode {} is contradicted",
-                self.image.path().display(),
-                node.nid
-            );
-            return Err(Errno::EIO);
+            let error = self.image.contradiction(node.nid);
+            return Err(self.io_error(&error));
         }
         let id = self.nodes.id(&child).ok_or(Errno::EIO)?;
         if !self.nodes.hold(id, child, parent) {
@@ -230,10 +220,13 @@ impl ImageFs {
         let chunk_size = u64::from(self.image.superblock().chunk_size);
         let position = offset / chunk_size;
         let key = (node, position / crate::image::proof::FANOUT as u64);
-        if let Some(found) = self.open.get(&key) {
+        let held = self.held(node)?.node;
+        // A node number proves nothing: what is kept under it must be of the
+        // very node that the guest holds.
+        if let Some(found) = self.open.get(&key).filter(|found| found.node == held) {
             return Ok(found);
         }
-        let loaded = self.node(&self.held(node)?.node)?;
+        let loaded = self.node(&held)?;
         let file = match &loaded.content {
             Content::File(file) => file,
             Content::Directory(_) => return Err(Errno::EISDIR),
@@ -242,6 +235,7 @@ impl ImageFs {
         let size = loaded.attr.size;
         if position >= file.chunks() {
             return Ok(Arc::new(OpenGroup {
+                node: held,
                 size,
                 start: position,
                 chunks: Arc::new([]),
@@ -252,6 +246,7 @@ impl ImageFs {
             .chunk_group(file, size, position)
             .map_err(|error| self.io_error(&error))?;
         let group = Arc::new(OpenGroup {
+            node: held,
             size,
             start: group.start,
             chunks: group.chunks,
@@ -408,19 +403,23 @@ impl FileSystem for ImageFs {
     }
 }
 
-/// The slow path of a read: all its chunks at once, proved.
+/// The slow path of a read: all its chunks at once, proved. A small part is
+/// copied out, so that a read that waits for one chunk does not keep others
+/// whole.
 fn wait_for(store: Arc<Store>, pieces: Pieces) -> PendingRead {
     Box::pin(async move {
-        let chunks = pieces.iter().map(|piece| store.read(piece.chunk));
-        let chunks = try_join_all(chunks).await.map_err(|_| Errno::EIO)?;
-        let cut = |(piece, bytes): (&Piece, Bytes)| {
-            let (from, len) = (piece.from as usize, piece.len as usize);
-            if from + len > bytes.len() {
-                Err(Errno::EIO)
-            } else {
+        let parts = pieces.iter().map(|piece| {
+            let (store, piece) = (&store, *piece);
+            async move {
+                let bytes = store.read(piece.chunk).await.map_err(|_| Errno::EIO)?;
+                let (from, len) = (piece.from as usize, piece.len as usize);
+                let part = bytes.get(from..from + len).ok_or(Errno::EIO)?;
+                if len < bytes.len() / 2 {
+                    return Ok(Bytes::copy_from_slice(part));
+                }
                 Ok(bytes.slice(from..from + len))
             }
-        };
-        pieces.iter().zip(chunks).map(cut).collect()
+        });
+        try_join_all(parts).await
     })
 }

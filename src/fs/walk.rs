@@ -11,6 +11,8 @@ use futures_util::stream;
 use crate::image::{Content, Image, ImageError, Node, NodeRef};
 use crate::store::{Store, StoreError};
 
+pub use crate::path_text::{show, show_relative};
+
 /// Chunks that are fetched ahead while a file is read.
 const AHEAD: usize = 4;
 
@@ -28,6 +30,12 @@ pub enum WalkError {
     #[error("Directory {path} stands elsewhere too; the image is damaged")]
     DirectoryTwice {
         /// The second place.
+        path: String,
+    },
+    /// Entries do not ascend by name.
+    #[error("Entries of directory {path} are out of order; the image is damaged")]
+    OutOfOrder {
+        /// The directory.
         path: String,
     },
     /// The path leads nowhere.
@@ -89,6 +97,7 @@ pub fn walk(image: &Image, visit: &mut dyn FnMut(Step<'_>) -> bool) {
             continue;
         }
         let first = stack.len();
+        let mut before: Option<Vec<u8>> = None;
         for number in 0..directory.groups() {
             let group = match image.group(directory, number) {
                 Ok(group) => group,
@@ -102,6 +111,16 @@ pub fn walk(image: &Image, visit: &mut dyn FnMut(Step<'_>) -> bool) {
             let mut position = 0;
             while let Some((name, entry)) = group.get(position) {
                 position += 1;
+                // Two entries of one name would let a link stand for a
+                // directory while the tree is unpacked.
+                if before.as_deref().is_some_and(|before| before >= name) {
+                    let error = WalkError::OutOfOrder { path: show(&path) };
+                    if !visit(Step::Fault(&path, error)) {
+                        return;
+                    }
+                    break;
+                }
+                before = Some(name.to_vec());
                 let path = join(&path, name);
                 match image.resolve(entry) {
                     Ok(child) => stack.push((path, child)),
@@ -174,17 +193,6 @@ pub fn read_file(
         position = group.start + group.chunks.len() as u64;
     }
     Ok(())
-}
-
-/// A path for messages: with a slash before it, bytes that are no UTF-8
-/// replaced.
-pub fn show(path: &[u8]) -> String {
-    let text = String::from_utf8_lossy(path);
-    if text.starts_with('/') {
-        text.into_owned()
-    } else {
-        format!("/{text}")
-    }
 }
 
 fn join(path: &[u8], name: &[u8]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! FUSE over `/dev/fuse`: shows an image on the host.
 //!
-//! * [`mount`] mounts and starts the threads that read requests.
+//! * [`mount()`] mounts and starts the threads that read requests.
 //! * [`Mounted`] is waited for, and unmounted from a signal thread.
 //!
 //! A read that has to wait moves to the runtime and writes its own reply, so

@@ -178,7 +178,7 @@ impl Mounted {
         match rustix::mount::unmount(&self.path, UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
             Err(rustix::io::Errno::BUSY) => log::info!(
-                "{} is in use; it is detached and served until that ends",
+                "{} is in use; it is detached, and its users are served as long as this process runs",
                 self.path.display()
             ),
             // The session knows more ways.

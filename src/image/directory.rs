@@ -19,6 +19,14 @@ use crate::image::rafs::dirent::{self, Dirent};
 use crate::image::rafs::{BLOCK, BLOCK_LEN, u32_at};
 use crate::image::section::{ChildRecord, DirectoryRecord};
 
+/// A group in memory: node number of the directory, digest of its entry list,
+/// number of the group.
+pub(crate) type GroupKey = (u64, Digest, u64);
+
+/// Longest canonical path of a hard link in bytes, which bounds the steps that
+/// one lookup can cost.
+pub const LINK_PATH_MAX: usize = 4096;
+
 /// Where a directory's blocks are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
@@ -93,15 +101,14 @@ impl Directory {
             .map(|(_, &group)| group)
     }
 
-    fn key(&self, group: u64) -> (Digest, u64) {
-        match &self.proved {
-            Some(proved) => (proved.list.digest, group),
-            None => {
-                let mut key = Digest::default();
-                key.0[..8].copy_from_slice(&self.nid.to_le_bytes());
-                (key, group)
-            }
-        }
+    /// Two directories with the same entries have the same digest, but not the
+    /// same children's numbers and records.
+    fn key(&self, group: u64) -> GroupKey {
+        let digest = self
+            .proved
+            .as_ref()
+            .map_or(Digest::default(), |proved| proved.list.digest);
+        (self.nid, digest, group)
     }
 }
 
@@ -168,6 +175,10 @@ impl Group {
 
     pub(crate) fn memory(&self) -> usize {
         64 + self.entries.len() * size_of::<Entry>() + self.names.len()
+    }
+
+    fn last_name(&self) -> Option<&[u8]> {
+        self.entries.last().map(|entry| self.name(entry))
     }
 
     fn name(&self, entry: &Entry) -> &[u8] {
@@ -476,6 +487,9 @@ impl Image {
                     continue;
                 }
                 let Some(child) = children.next() else { break };
+                if found.last_name().is_some_and(|last| last >= dirent.name) {
+                    return Err(damaged("directory entries out of order".into()));
+                }
                 let code = dirent.file_type.code() | if child.link { LINK_BIT } else { 0 };
                 leaf.entry(dirent.name, code, &child.digest);
                 found.push(dirent, target(dirent.nid, &child));
@@ -548,8 +562,6 @@ impl Image {
     }
 
     fn read_link_path(&self, offset: u64) -> Result<Vec<u8>, ImageError> {
-        /// Longest canonical path in bytes.
-        const PATH_MAX: u32 = 1 << 20;
         let damaged = || self.bootstrap.damaged("path of a hard link");
         let at = self
             .section
@@ -557,11 +569,11 @@ impl Image {
             .ok_or_else(damaged)?;
         let mut len = [0; 4];
         self.bootstrap.read_into(at, &mut len)?;
-        let len = u32::from_le_bytes(len);
-        if len > PATH_MAX {
+        let len = u32::from_le_bytes(len) as usize;
+        if len > LINK_PATH_MAX {
             return Err(damaged());
         }
-        self.bootstrap.read(at + 4, len as usize)
+        self.bootstrap.read(at + 4, len)
     }
 }
 

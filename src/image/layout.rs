@@ -15,8 +15,12 @@ use crate::image::list::List;
 use crate::image::proof::{self, FANOUT, Leaf, ListHead, ListKind};
 use crate::image::rafs::record;
 
-/// Groups of records that stay in memory (about 11 KiB each).
+/// Groups of records that stay in memory (8 KiB each).
 const GROUPS: usize = 512;
+
+/// Longest chunk table that is read whole, in bytes: 6 million chunks. Images
+/// with a section have no such limit.
+const TABLE_MAX: u64 = 512 << 20;
 
 /// The chunk records of an image.
 #[derive(Debug)]
@@ -62,11 +66,15 @@ impl ProvedLayout {
             .ok_or_else(|| bootstrap.damaged(format!("a chunk in blob number {blob}")))?;
         let start = u64::from(group) * FANOUT as u64;
         let count = list.head.count.saturating_sub(start).min(FANOUT as u64);
+        // With the record before, so that overlaps across groups are seen too.
+        let ahead = u64::from(start > 0);
         let position = first
-            .saturating_add(start)
+            .saturating_add(start - ahead)
             .saturating_mul(record::RECORD as u64);
-        let len = usize::try_from(count).unwrap_or(FANOUT) * record::RECORD;
+        let len = usize::try_from(count + ahead).unwrap_or(FANOUT) * record::RECORD;
         let bytes = bootstrap.read(self.table.saturating_add(position), len)?;
+        let (before, bytes) =
+            bytes.split_at(bytes.len().min(usize::from(ahead == 1) * record::RECORD));
         let mut leaf = Leaf::new(ListKind::Layout);
         let mut chunks = Vec::with_capacity(FANOUT);
         for (bytes, index) in bytes.chunks_exact(record::RECORD).zip(start..) {
@@ -82,6 +90,10 @@ impl ProvedLayout {
         }
         list.prove(bootstrap, u64::from(group), leaf.take())?;
         check_apart(&chunks).map_err(|reason| bootstrap.damaged(reason))?;
+        if let (Ok(before), Some(own)) = (record::parse(before), chunks.first()) {
+            check_apart(&[Chunk { blob, ..before }, *own])
+                .map_err(|reason| bootstrap.damaged(reason))?;
+        }
         let chunks: Arc<[Chunk]> = chunks.into();
         self.groups.insert((blob, group), Arc::clone(&chunks));
         Ok(chunks)
@@ -134,6 +146,11 @@ pub fn load_all(
 ) -> Result<(Vec<Chunk>, Vec<Digest>), ImageError> {
     const PIECE: u64 = (record::RECORD * 8192) as u64;
     let damaged = |reason: String| bootstrap.damaged(reason);
+    if len > TABLE_MAX {
+        return Err(damaged(format!(
+            "a chunk table of {len} bytes; at most {TABLE_MAX} are read"
+        )));
+    }
     if len % record::RECORD as u64 != 0 || offset.saturating_add(len) > bootstrap.len() {
         return Err(damaged(format!("chunk table of {len} bytes at {offset}")));
     }

@@ -5,10 +5,10 @@
 //! * [`section`]: the integrity section on disk. No I/O.
 //! * [`proof`]: every hash that the root digest is made of. No I/O.
 //! * [`bootstrap`]: reads ranges of a bootstrap file into private memory.
-//! * [`open`], [`node`], [`directory`], [`file`], [`layout`]: an [`Image`],
+//! * [`open`], [`mod@node`], [`directory`], [`mod@file`], [`layout`]: an [`Image`],
 //!   which loads nodes, lists and chunk records and proves each.
 //!
-//! May use: `chunk`. Used by: `fs`, `build`, `cli`.
+//! May use: `chunk`. Used by: `fs`, `build`, `unpack`, `cli`.
 
 pub mod bootstrap;
 pub mod chunk_table;

@@ -33,6 +33,11 @@ impl Image {
         Ok(loaded)
     }
 
+    /// The error for an entry whose type is not the node's.
+    pub fn contradiction(&self, nid: u64) -> ImageError {
+        self.bootstrap.unproved(format!("type of inode {nid}"))
+    }
+
     fn load(&self, node: &NodeRef) -> Result<Node, ImageError> {
         let nid = node.nid;
         let damaged = |reason: String| self.bootstrap.damaged(format!("{reason} (inode {nid})"));

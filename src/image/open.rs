@@ -8,7 +8,7 @@ use quick_cache::sync::Cache;
 
 use crate::chunk::{BlobInfo, Digest};
 use crate::image::bootstrap::Bootstrap;
-use crate::image::directory::Group;
+use crate::image::directory::{Group, GroupKey};
 use crate::image::error::ImageError;
 use crate::image::layout::{self, Layout, ProvedLayout};
 use crate::image::list::List;
@@ -24,6 +24,9 @@ const NODE_BUDGET: u64 = 48 << 20;
 
 /// Bytes of directory groups that stay in memory.
 const GROUP_BUDGET: u64 = 16 << 20;
+
+/// Most chunks of a blob: a chunk index has 24 bits.
+const CHUNKS_MAX: u32 = 1 << 24;
 
 /// Features of blobs that this version cannot read.
 const UNSUPPORTED: u32 = blob::INFO_V2
@@ -82,8 +85,8 @@ impl Weighter<(u64, Digest), Arc<Node>> for NodeWeight {
 #[derive(Clone, Debug)]
 pub(crate) struct GroupWeight;
 
-impl Weighter<(Digest, u64), Arc<Group>> for GroupWeight {
-    fn weight(&self, _: &(Digest, u64), group: &Arc<Group>) -> u64 {
+impl Weighter<GroupKey, Arc<Group>> for GroupWeight {
+    fn weight(&self, _: &GroupKey, group: &Arc<Group>) -> u64 {
         group.memory() as u64
     }
 }
@@ -96,7 +99,7 @@ pub struct Image {
     pub(crate) section: Option<Section>,
     pub(crate) layout: Layout,
     pub(crate) nodes: Cache<(u64, Digest), Arc<Node>, NodeWeight>,
-    pub(crate) groups: Cache<(Digest, u64), Arc<Group>, GroupWeight>,
+    pub(crate) groups: Cache<GroupKey, Arc<Group>, GroupWeight>,
     blobs: Vec<BlobInfo>,
     root: NodeRef,
     root_digest: Option<Digest>,
@@ -323,6 +326,9 @@ pub(crate) fn read_blob_table(
         }
         if entry.algorithm != superblock.algorithm {
             return fail(format!("digest algorithm {:?}", entry.algorithm));
+        }
+        if entry.chunks > CHUNKS_MAX {
+            return fail(format!("{} chunks", entry.chunks));
         }
         if entry.features & UNSUPPORTED != 0 || entry.features & blob::ALIGNED == 0 {
             return fail(format!("features {:#x} (not supported)", entry.features));

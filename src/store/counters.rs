@@ -39,9 +39,9 @@ pub struct Counters {
 /// The totals at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Snapshot {
-    /// Reads served on the hit path.
+    /// Parts of chunks served on the hit path; a read may touch several.
     pub hits: u64,
-    /// Bytes served on the hit path.
+    /// Bytes of these parts.
     pub hit_bytes: u64,
     /// Chunk reads that took the slow path.
     pub misses: u64,

@@ -47,6 +47,7 @@ use self::tags::TagCache;
 use crate::backend::Backend;
 use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk};
 use crate::destination::Destination;
+use crate::log_limit::LogLimit;
 
 /// One blob and its cache, which is opened at the blob's first read.
 struct Blob {
@@ -65,6 +66,8 @@ pub struct Store {
     spare: Spare,
     counters: Counters,
     cache_complained: AtomicBool,
+    failures: LogLimit,
+    damages: LogLimit,
 }
 
 impl fmt::Debug for Store {
@@ -108,6 +111,8 @@ impl Store {
             spare: Spare::default(),
             counters: Counters::default(),
             cache_complained: AtomicBool::new(false),
+            failures: LogLimit::new(),
+            damages: LogLimit::new(),
         }))
     }
 
@@ -203,7 +208,11 @@ impl Store {
                 after,
             })
         });
-        brought.inspect_err(|error| log::error!("{}", error::chain(error)))
+        brought.inspect_err(|error| {
+            if let Some(number) = self.failures.count() {
+                log::error!("{} (failed chunk read {number})", error::chain(error));
+            }
+        })
     }
 
     /// Refuses chunks that an honest image cannot have.

@@ -145,7 +145,9 @@ impl Store {
             if attempt == ATTEMPTS {
                 return Err(damaged);
             }
-            log::warn!("{damaged}; trying again");
+            if let Some(number) = self.damages.count() {
+                log::warn!("{damaged}; trying again (damaged answer {number})");
+            }
             attempt += 1;
         }
     }

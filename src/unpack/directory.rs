@@ -56,6 +56,8 @@ pub fn unpack(image: &Image, store: &Arc<Store>, target: &Path) -> Result<(), Un
                     directories.push((place.clone(), Arc::clone(node)));
                 }
                 match links.get(&node.nid) {
+                    // The root is there already.
+                    None if path.is_empty() => Ok(()),
                     Some(first) => fs::hard_link(first, &place).map_err(|error| make(path, error)),
                     None => {
                         if node.attr.nlink > 1 && kind != FileType::Directory {
@@ -119,13 +121,7 @@ fn create(image: &Image, store: &Arc<Store>, place: &Path, node: &Node) -> Resul
         )
     };
     match &node.content {
-        Content::Directory(_) => {
-            return match fs::create_dir(place) {
-                // The root exists.
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
-                _ => Ok(()),
-            };
-        }
+        Content::Directory(_) => return Ok(fs::create_dir(place)?),
         Content::File(_) => {
             let file = File::create_new(place)?;
             write_file(image, store, node, &file)?;

@@ -26,8 +26,8 @@ pub(super) fn destination<'m>(
             };
             let base = slice.ptr_guard_mut().as_ptr();
             // SAFETY: `slice` is a checked part of a region of `memory`, which
-            // is borrowed for 'm and thus stays mapped. Guest memory is never
-            // borrowed as Rust references.
+            // is borrowed for 'm and thus stays mapped. No Rust code holds references
+            // to guest memory but `Destination::visit`, for the time of a check.
             unsafe { out.push_raw(base, slice.len()) };
         }
     }

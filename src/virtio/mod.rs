@@ -1,7 +1,7 @@
 //! The vhost-user-fs device: carries FUSE messages between a guest's
 //! virtqueues and [`fuse`](crate::fuse).
 //!
-//! * [`serve`] listens on a socket and serves one VMM after the other.
+//! * [`serve()`] listens on a socket and serves one VMM after the other.
 //! * Every queue has its own thread. What the cache holds is answered there;
 //!   a read that has to wait moves to the runtime together with its place in
 //!   the ring, so that it holds up nobody else.

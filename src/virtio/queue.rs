@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
@@ -16,6 +15,7 @@ use super::memory::destination;
 use super::{Memory, Ring};
 use crate::fs::Errno;
 use crate::fuse::{Outcome, Pending, Server};
+use crate::log_limit::LogLimit;
 
 /// Unit in which waiting reads are charged against the device's budget.
 const BUDGET_UNIT: usize = 4096;
@@ -29,7 +29,7 @@ pub(super) struct Queue {
     server: Arc<Server>,
     memory: Memory,
     budget: Arc<Semaphore>,
-    faults: AtomicU64,
+    faults: LogLimit,
     pub(super) flight: Arc<Flight>,
 }
 
@@ -46,7 +46,7 @@ impl Queue {
             server,
             memory,
             budget,
-            faults: AtomicU64::new(0),
+            faults: LogLimit::new(),
             flight: Arc::default(),
         }
     }
@@ -188,15 +188,11 @@ impl Queue {
         self.flight.attach(id, task.abort_handle());
     }
 
-    /// Logs something that a sound guest does not do; after the first few, only
-    /// every power of two, since the guest decides how often this happens.
+    /// Logs something that a sound guest does not do.
     fn fault(&self, what: &dyn std::fmt::Display) {
-        let count = self.faults.fetch_add(1, Ordering::Relaxed) + 1;
-        if count <= 4 || count.is_power_of_two() {
-            log::warn!(
-                "Queue {} of the guest is faulty ({count}): {what}",
-                self.index
-            );
+        if let Some(count) = self.faults.count() {
+            let index = self.index;
+            log::warn!("Queue {index} of the guest is faulty ({count}): {what}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Writes the bootstrap: a RAFS v6 image that is legal EROFS, with the
 //! integrity section behind its tables.
 //!
-//! [`order`] walks the tree, [`place`] finds room, [`encode`] fills inodes and
-//! directory blocks, [`prove`] makes digests and the section, [`write`] puts
+//! `order` walks the tree, `place` finds room, `encode` fills inodes and
+//! directory blocks, `prove` makes digests and the section, [`write()`] puts
 //! the file together.
 
 mod encode;
@@ -19,11 +19,13 @@ use crate::build::options::BuildOptions;
 use crate::build::pack::{Packed, PackedBlob};
 use crate::build::tree::{Content, NodeIndex, Tree};
 use crate::chunk::{Chunk, Digest};
+use crate::image::directory::LINK_PATH_MAX;
 use crate::image::proof;
 use crate::image::rafs::blob::{self, BlobEntry};
 use crate::image::rafs::superblock::{self, BLOBS_MAX, SuperBlock};
 use crate::image::rafs::{BLOCK, BLOCK_LEN, SLOT, put, record, xattr};
 use crate::image::section::{self, Trailer};
+use crate::path_text::show;
 
 /// Where devices start when bootstrap and blobs are laid out as one disk.
 const MAPPED_ALIGN: u64 = 0x8_0000;
@@ -84,6 +86,16 @@ pub fn write(
     }
     let lens: Vec<usize> = xattrs.iter().map(Vec::len).collect();
     let order = order::Order::of(tree);
+    if let Some(name) = order
+        .canonical
+        .values()
+        .find(|name| name.path.len() > LINK_PATH_MAX)
+    {
+        let path = show(&name.path);
+        return Err(limit(format!(
+            "a hard link at a path of over {LINK_PATH_MAX} bytes: {path}"
+        )));
+    }
     let places = place::place(tree, &order, &lens);
 
     let slots = superblock::DEVICE_SLOTS + usize::from(blobs) * superblock::DEVICE_SLOT;
