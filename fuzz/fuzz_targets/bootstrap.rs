@@ -1,0 +1,78 @@
+//! Opens any bytes as a bootstrap and looks at all that it shows.
+//!
+//! Errors are fine; panics, hangs and unbounded memory are bugs.
+//!
+//! Input: a byte that says what to start from (bits 0-2: 0 for the rest of the
+//! input as it is, else one of four valid bootstraps) and whether to serve the
+//! image as well (bit 3); then the bytes, or the list of damages to do to the
+//! bootstrap (see `Patched::damage`).
+#![no_main]
+
+use std::cell::RefCell;
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::fs::walk;
+use tidegate::image::{Image, Pin};
+use tidegate_fuzz::bench::Bench;
+use tidegate_fuzz::input::Input;
+use tidegate_fuzz::look::{look, serve};
+use tidegate_fuzz::patch::Patched;
+
+struct Rig {
+    small: Bench,
+    files: [Patched; 4],
+}
+
+thread_local! {
+    static RIG: RefCell<Rig> = RefCell::new(Rig::new());
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (small, wide) = (Bench::small(), Bench::wide());
+        let files = [
+            small.bootstrap(),
+            small.foreign(),
+            wide.bootstrap(),
+            wide.foreign(),
+        ];
+        Self {
+            small,
+            files: files.map(Patched::new),
+        }
+    }
+
+    fn run(&mut self, data: &[u8]) {
+        let mut input = Input(data);
+        let how = input.u8();
+        let base = usize::from(how & 7);
+        let file = &mut self.files[base.saturating_sub(1) % 4];
+        if base == 0 {
+            file.replace(input.0);
+        } else {
+            file.damage(&mut input);
+        }
+        match Image::open(&file.path(), Pin::default()) {
+            Ok(image) => {
+                explore(&image);
+                if how & 8 != 0
+                    && let Some(store) = self.small.store(&image)
+                {
+                    serve(image, store);
+                }
+            }
+            Err(error) => drop(error.to_string()),
+        }
+        file.mend();
+    }
+}
+
+fn explore(image: &Image) {
+    let sight = look(image);
+    for path in sight.found.keys().take(40) {
+        let _ = walk::find(image, path);
+        let _ = walk::find(image, &[path.as_slice(), b"\xff"].concat());
+    }
+}
+
+fuzz_target!(|data: &[u8]| RIG.with_borrow_mut(|rig| rig.run(data)));
