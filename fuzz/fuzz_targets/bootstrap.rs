@@ -19,7 +19,7 @@ use tidegate_fuzz::look::{look, serve};
 use tidegate_fuzz::patch::Patched;
 
 struct Rig {
-    small: Bench,
+    benches: [Bench; 2],
     files: [Patched; 4],
 }
 
@@ -37,7 +37,7 @@ impl Rig {
             wide.foreign(),
         ];
         Self {
-            small,
+            benches: [small, wide],
             files: files.map(Patched::new),
         }
     }
@@ -46,7 +46,8 @@ impl Rig {
         let mut input = Input(data);
         let how = input.u8();
         let base = usize::from(how & 7);
-        let file = &mut self.files[base.saturating_sub(1) % 4];
+        let number = base.saturating_sub(1) % 4;
+        let (file, bench) = (&mut self.files[number], &self.benches[number / 2]);
         if base == 0 {
             file.replace(input.0);
         } else {
@@ -56,7 +57,7 @@ impl Rig {
             Ok(image) => {
                 explore(&image);
                 if how & 8 != 0
-                    && let Some(store) = self.small.store(&image)
+                    && let Some(store) = bench.store(&image)
                 {
                     serve(image, store);
                 }
@@ -69,7 +70,8 @@ impl Rig {
 
 fn explore(image: &Image) {
     let sight = look(image);
-    for path in sight.found.keys().take(40) {
+    let step = 1 + sight.found.len() / 10;
+    for path in sight.found.keys().step_by(step) {
         let _ = walk::find(image, path);
         let _ = walk::find(image, &[path.as_slice(), b"\xff"].concat());
     }

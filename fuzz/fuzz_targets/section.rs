@@ -77,7 +77,7 @@ impl Subject {
         let missing = self.truth.len() - sight.found.len();
         assert!(missing == 0 || sight.faults > 0, "a name vanishes");
         // Looking names up takes other ways than listing.
-        let step = 1 + self.truth.len() / 40;
+        let step = 1 + self.truth.len() / 12;
         for path in self.truth.keys().step_by(step) {
             match walk::find(image, path) {
                 Ok(node) => {

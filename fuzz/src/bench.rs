@@ -27,16 +27,16 @@ impl Bench {
         Self::of(small_tree)
     }
 
-    /// An image whose lists have levels: 300 names in a directory, a file of
-    /// 200 chunks.
+    /// An image whose lists have levels: 140 names in a directory, a file of
+    /// 130 chunks.
     pub fn wide() -> Self {
         Self::of(|tree| {
             small_tree(tree);
             fs::create_dir(tree.join("many")).unwrap();
-            for name in 0..300 {
-                fs::write(tree.join(format!("many/{name:040}")), b"").unwrap();
+            for name in 0..140 {
+                fs::write(tree.join(format!("many/{name:03}{:30}", "x")), b"").unwrap();
             }
-            fs::write(tree.join("long"), noise(200 * 4096 - 5)).unwrap();
+            fs::write(tree.join("long"), noise(130 * 4096 - 5)).unwrap();
         })
     }
 
@@ -69,7 +69,12 @@ impl Bench {
     /// A store with an empty cache over the image's blobs.
     pub fn store(&self, image: &Image) -> Option<Arc<Store>> {
         let backend = Arc::new(DirectoryBackend::new(self.built.blobs.clone()));
-        Store::open(StoreConfig::default(), backend, image.blobs().to_vec()).ok()
+        let config = StoreConfig {
+            // Made anew thousands of times.
+            tag_budget: 256 << 10,
+            ..StoreConfig::default()
+        };
+        Store::open(config, backend, image.blobs().to_vec()).ok()
     }
 
     /// Content of each regular file by node number.
