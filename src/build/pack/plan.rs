@@ -12,6 +12,11 @@ pub(super) const BATCH_BYTES: u32 = 1 << 20;
 /// for all threads to have some.
 const BATCH_CHUNKS: usize = 64;
 
+/// Most chunks of all files together: a bootstrap has at most 2 GiB and spends
+/// 8 bytes on each. Refused before anything is read, since a few bytes of a
+/// sparse file's map can tell any size.
+const CHUNKS_MAX: u64 = 1 << 28;
+
 /// A regular file that has bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlannedFile<'a> {
@@ -62,7 +67,10 @@ impl<'a> Plan<'a> {
                     first: chunks,
                 });
                 let count = content.size.div_ceil(u64::from(chunk_size));
-                chunks = chunks.checked_add(count).ok_or(PackError::TooManyChunks)?;
+                chunks = chunks.saturating_add(count);
+                if chunks > CHUNKS_MAX {
+                    return Err(PackError::TooManyChunks);
+                }
             }
         }
         Ok(Self {
@@ -101,5 +109,41 @@ impl<'a> Plan<'a> {
         let number = cursor.batch;
         cursor.batch += 1;
         (!pieces.is_empty()).then_some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::tree::{Data, Meta, Node};
+
+    fn tree(sizes: &[u64]) -> Tree {
+        let node = |content| Node {
+            meta: Meta::default(),
+            xattrs: Vec::new(),
+            content,
+        };
+        let names = (1..=sizes.len()).map(|index| ([b'a'].repeat(index).into(), index));
+        let mut nodes = vec![node(Content::Directory(names.collect()))];
+        nodes.extend(sizes.iter().map(|&size| {
+            let (path, sparse) = ("nowhere".into(), true);
+            node(Content::File(FileContent {
+                size,
+                data: Data::Path { path, sparse },
+                chunks: Vec::new(),
+            }))
+        }));
+        Tree { nodes }
+    }
+
+    #[test]
+    fn more_chunks_than_a_bootstrap_holds_are_refused_before_the_work() {
+        let most = CHUNKS_MAX * 4096;
+        assert!(Plan::new(&tree(&[most - 1, 0]), 4096).is_ok());
+        for sizes in [&[most, 1][..], &[u64::MAX], &[u64::MAX, u64::MAX]] {
+            let tree = tree(sizes);
+            let plan = Plan::new(&tree, 4096);
+            assert!(matches!(plan, Err(PackError::TooManyChunks)), "{sizes:?}");
+        }
     }
 }
