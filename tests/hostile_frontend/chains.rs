@@ -10,18 +10,21 @@ const LEN: u32 = 56;
 /// An address, given the end of memory.
 type Place = fn(u64) -> u64;
 
-/// A GETATTR with a reply buffer at `address`; the chain must come back, and
-/// the rest is the daemon's choice.
+/// A GETATTR with a reply buffer at `address`, of which at most the part in
+/// memory can be written.
 fn reply_to(session: &mut Session, address: u64, length: u32) -> Answer<()> {
     let room = scratch(session)?;
     let chain = linked(&[(room.request, LEN)], &[(address, length)]);
-    send_chain(session, &chain).map(drop)
+    let used = send_chain(session, &chain)?;
+    let there = session.frontend.ram.end().saturating_sub(address);
+    expect(u64::from(used.length) <= there, "no more than there is")
 }
 
 fn request_from(session: &mut Session, address: u64, length: u32) -> Answer<()> {
     let room = scratch(session)?;
     let chain = linked(&[(address, length)], &[(room.reply, 4096)]);
-    send_chain(session, &chain).map(drop)
+    let used = send_chain(session, &chain)?;
+    expect(used.length <= 16, "no more than an error")
 }
 
 #[test]
