@@ -4,9 +4,38 @@
 
 mod support;
 
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use support::frontend::{Config, Cut, Regions, Wait};
+use support::image::Image;
+use support::mount::{self, HostMount};
 use support::target::Target;
 use support::{image, manifest, tree};
+
+/// Fails with the first differences between the source and a directory.
+fn assert_same_directory(image: &Image, found: &Path) {
+    let expected = manifest::of_directory(&image.source()).unwrap();
+    let found = manifest::of_directory(found).unwrap();
+    assert!(expected.len() > 100);
+    if let Some(text) = manifest::difference(&expected, &found) {
+        panic!("{text}");
+    }
+}
+
+/// Runs `tidegate unpack` on an image.
+fn unpack(image: &Image, to: &[OsString]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("unpack")
+        .args(image.arguments())
+        .args(to)
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+}
 
 #[test]
 fn odd_tree_is_served_as_it_is() {
@@ -104,4 +133,69 @@ fn queue_goes_on_where_it_was_stopped() {
         assert_eq!(base, session.frontend.queues[1].ring.avail_index);
         session.frontend.start(1, base).unwrap();
     }
+}
+
+#[test]
+fn odd_tree_is_mounted_as_it_is() {
+    if !mount::is_possible() {
+        return;
+    }
+    let image = image::build(tree::odd, &[]).unwrap();
+    let mounted = HostMount::new(&image.arguments()).unwrap();
+    assert_same_directory(&image, &mounted.path());
+}
+
+#[test]
+fn odd_tree_is_unpacked_as_it_is() {
+    let image = image::build(tree::odd_small, &["--chunk-size", "4KiB"]).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("unpacked");
+    unpack(&image, &[target.clone().into()]);
+    assert_same_directory(&image, &target);
+}
+
+#[test]
+fn odd_tree_comes_back_out_of_an_archive_as_it_is() {
+    let without_socket = |root: &Path| {
+        tree::odd_small(root)?;
+        fs::remove_file(root.join("specials/socket"))
+    };
+    let image = image::build(without_socket, &[]).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let archive = home.path().join("image.tar");
+    unpack(&image, &["--tar".into(), archive.clone().into()]);
+    let target = home.path().join("extracted");
+    fs::create_dir(&target).unwrap();
+    let tar = Command::new("tar")
+        .args(["--xattrs", "--xattrs-include=*", "--numeric-owner"])
+        .args(["--extract", "--preserve-permissions", "--file"])
+        .arg(&archive)
+        .arg("--directory")
+        .arg(&target)
+        .status()
+        .unwrap();
+    assert!(tar.success());
+    assert_same_directory(&image, &target);
+}
+
+#[test]
+fn archive_and_directory_of_one_tree_have_one_root_and_are_served_alike() {
+    let packed = image::build_from_tar(tree::odd_for_tar, &["--compressor", "lz4"]).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("build")
+        .arg(packed.source())
+        .arg("--output")
+        .arg(home.path())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.trim(), format!("root {}", packed.root().unwrap()));
+    let mut daemon = packed.serve(&["--root", &packed.root().unwrap()]).unwrap();
+    let mut session = daemon.mount(&Config::default()).unwrap();
+    manifest::assert_same(&packed.source(), &mut session);
+    drop(session);
+    daemon
+        .terminate(std::time::Duration::from_secs(10))
+        .unwrap();
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::Value;
 use tempfile::TempDir;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
@@ -38,15 +39,16 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started or makes no socket.
     pub fn tidegate<A: AsRef<OsStr>>(arguments: &[A]) -> io::Result<Self> {
-        let program: &OsStr = env!("CARGO_BIN_EXE_tidegate").as_ref();
-        let mut line = vec![
-            program,
-            "serve".as_ref(),
-            "--socket".as_ref(),
-            SOCKET.as_ref(),
-        ];
-        line.extend(arguments.iter().map(AsRef::as_ref));
-        Self::command(&line)
+        Self::command(&serve_line(arguments))
+    }
+
+    /// As [`Daemon::tidegate`], with a socket that the caller chooses.
+    ///
+    /// # Errors
+    /// When it cannot be started or makes no socket.
+    pub fn tidegate_on<A: AsRef<OsStr>>(socket: &Path, arguments: &[A]) -> io::Result<Self> {
+        let work = tempfile::Builder::new().prefix("daemon-").tempdir()?;
+        Self::spawn(work, socket.to_owned(), &serve_line(arguments))
     }
 
     /// Starts any daemon; `{socket}` and `{work}` in its arguments are
@@ -58,6 +60,10 @@ impl Daemon {
     pub fn command<A: AsRef<OsStr>>(line: &[A]) -> io::Result<Self> {
         let work = tempfile::Builder::new().prefix("daemon-").tempdir()?;
         let socket = work.path().join("fs.sock");
+        Self::spawn(work, socket, line)
+    }
+
+    fn spawn<A: AsRef<OsStr>>(work: TempDir, socket: PathBuf, line: &[A]) -> io::Result<Self> {
         let filled: Vec<OsString> = line
             .iter()
             .map(|part| fill(part.as_ref(), &socket, work.path()))
@@ -159,10 +165,41 @@ impl Daemon {
     /// `TimedOut` when it does not end within `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> io::Result<(ExitStatus, Duration)> {
         let start = Instant::now();
-        let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
-        kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM)?;
+        self.signal(Signal::SIGTERM)?;
         let status = self.await_end(timeout)?;
         Ok((status, start.elapsed()))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When there is no such process any more.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
+        Ok(kill(nix::unistd::Pid::from_raw(pid), signal)?)
+    }
+
+    /// Asks for the counters and reads them from standard error.
+    ///
+    /// # Errors
+    /// `TimedOut` when they do not come.
+    pub fn counters(&self) -> io::Result<Value> {
+        let before = counter_lines(&self.complaints()).len();
+        self.signal(Signal::SIGUSR1)?;
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            if let Some(found) = counter_lines(&self.complaints()).into_iter().nth(before) {
+                return Ok(found);
+            }
+            // A file that grows is no event.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "no counters"))
+    }
+
+    /// The counters that the daemon wrote last, at its end for instance.
+    pub fn last_counters(&self) -> Option<Value> {
+        counter_lines(&self.complaints()).pop()
     }
 
     /// Time that all living threads have spent on a CPU.
@@ -210,6 +247,26 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn serve_line<A: AsRef<OsStr>>(arguments: &[A]) -> Vec<&OsStr> {
+    let program: &OsStr = env!("CARGO_BIN_EXE_tidegate").as_ref();
+    let start = ["serve", "--socket", SOCKET].map(AsRef::as_ref);
+    let arguments = arguments.iter().map(AsRef::as_ref);
+    [program]
+        .into_iter()
+        .chain(start)
+        .chain(arguments)
+        .collect()
+}
+
+/// All whole lines of counters in what a daemon wrote.
+fn counter_lines(text: &str) -> Vec<Value> {
+    text.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .filter_map(|line| line.strip_prefix("counters "))
+        .filter_map(|json| serde_json::from_str(json).ok())
+        .collect()
 }
 
 fn fill(part: &OsStr, socket: &Path, work: &Path) -> OsString {

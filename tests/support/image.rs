@@ -66,11 +66,28 @@ impl Image {
     /// # Errors
     /// When the daemon cannot be started.
     pub fn serve(&self, arguments: &[&str]) -> io::Result<Daemon> {
-        let mut line: Vec<OsString> = vec!["--bootstrap".into(), self.bootstrap().into()];
-        line.extend(["--blobs".into(), self.blobs().into()]);
-        line.extend(["--cache".into(), format!("{WORK}/cache").into()]);
+        self.serve_with_cache(&format!("{WORK}/cache"), arguments)
+    }
+
+    /// Serves the image with the cache in directory `cache`.
+    ///
+    /// # Errors
+    /// When the daemon cannot be started.
+    pub fn serve_with_cache(&self, cache: &str, arguments: &[&str]) -> io::Result<Daemon> {
+        let mut line = self.arguments();
+        line.extend(["--cache".into(), cache.into()]);
         line.extend(arguments.iter().map(OsString::from));
         Daemon::tidegate(&line)
+    }
+
+    /// The options that name this image on a command line.
+    pub fn arguments(&self) -> Vec<OsString> {
+        vec![
+            "--bootstrap".into(),
+            self.bootstrap().into(),
+            "--blobs".into(),
+            self.blobs().into(),
+        ]
     }
 }
 
@@ -101,9 +118,41 @@ pub fn source_only(fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Ima
 /// When either fails; the text holds what the build wrote to standard error.
 pub fn build(fill: impl FnOnce(&Path) -> io::Result<()>, arguments: &[&str]) -> io::Result<Image> {
     let image = source_only(fill)?;
+    let source = image.source();
+    build_from(image, &source, arguments)
+}
+
+/// Makes an image of a tar archive, in GNU tar's PAX format, of the tree that
+/// `fill` makes.
+///
+/// # Errors
+/// When one of the three fails.
+pub fn build_from_tar(
+    fill: impl FnOnce(&Path) -> io::Result<()>,
+    arguments: &[&str],
+) -> io::Result<Image> {
+    let image = source_only(fill)?;
+    let archive = image.home.path().join("source.tar");
+    let tar = Command::new("tar")
+        .args(["--format=posix", "--xattrs", "--xattrs-include=*"])
+        .args(["--numeric-owner", "--create", "--file"])
+        .arg(&archive)
+        .arg("--directory")
+        .arg(image.source())
+        .arg(".")
+        .output()?;
+    if !tar.status.success() {
+        return Err(io::Error::other(
+            String::from_utf8_lossy(&tar.stderr).into_owned(),
+        ));
+    }
+    build_from(image, &archive, arguments)
+}
+
+fn build_from(image: Image, source: &Path, arguments: &[&str]) -> io::Result<Image> {
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
         .arg("build")
-        .arg(image.source())
+        .arg(source)
         .arg("--output")
         .arg(image.output())
         .args(arguments)
@@ -115,6 +164,18 @@ pub fn build(fill: impl FnOnce(&Path) -> io::Result<()>, arguments: &[&str]) -> 
     }
     fs::write(image.home.path().join("printed"), output.stdout)?;
     Ok(image)
+}
+
+/// Bytes that do not compress; another `seed` gives others.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    (0..len).map(|_| next()).collect()
 }
 
 /// Writes the tree of [`small`].

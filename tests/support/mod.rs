@@ -5,6 +5,7 @@
 //! * [`session`] is a FUSE client on top of it.
 //! * [`manifest`] writes down what a served tree looks like.
 //! * [`daemon`] starts and measures the process under test.
+//! * [`mount`] is `tidegate mount` on a directory of its own.
 //! * [`image`] and [`tree`] make something to serve.
 //! * [`target`] is an image with the daemon that serves it.
 //!
@@ -19,6 +20,7 @@ pub mod daemon;
 pub mod frontend;
 pub mod image;
 pub mod manifest;
+pub mod mount;
 pub mod session;
 pub mod target;
 pub mod tree;

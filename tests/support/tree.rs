@@ -21,6 +21,17 @@ pub fn odd_small(directory: &Path) -> io::Result<()> {
     make(directory, &["--small"])
 }
 
+/// [`odd_small`] without what GNU tar cannot carry: a socket, and names of one
+/// FIFO, which it takes for two.
+///
+/// # Errors
+/// When the script fails; the text holds its complaint.
+pub fn odd_for_tar(directory: &Path) -> io::Result<()> {
+    odd_small(directory)?;
+    std::fs::remove_file(directory.join("specials/socket"))?;
+    std::fs::remove_file(directory.join("links/b/fifo"))
+}
+
 /// Any combination of the script's options.
 ///
 /// # Errors
