@@ -15,6 +15,9 @@ use crate::image::list::List;
 use crate::image::proof::{self, FANOUT, Leaf, ListHead, ListKind};
 use crate::image::rafs::record;
 
+/// [`FANOUT`], for chunk indices.
+const FANOUT_32: u32 = 128;
+
 /// Groups of records that stay in memory (8 KiB each).
 const GROUPS: usize = 512;
 
@@ -108,7 +111,7 @@ impl Layout {
     pub fn chunk(&self, bootstrap: &Bootstrap, blob: u16, index: u32) -> Result<Chunk, ImageError> {
         let found = match self {
             Self::Proved(layout) => {
-                let group = layout.group(bootstrap, blob, index / FANOUT as u32)?;
+                let group = layout.group(bootstrap, blob, index / FANOUT_32)?;
                 group.get(index as usize % FANOUT).copied()
             }
             Self::Loaded(chunks) => chunks
@@ -200,3 +203,5 @@ pub fn layout_list(chunks: &[Chunk]) -> (Vec<u8>, Digest) {
     };
     proof::build_list(ListKind::Layout, &head, &leaves)
 }
+
+const _: () = assert!(FANOUT_32 as usize == FANOUT);

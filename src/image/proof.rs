@@ -162,7 +162,7 @@ impl Leaf {
 /// Hash of an inner node over its children's hashes (`children` is their
 /// concatenation).
 pub fn inner_digest(kind: ListKind, children: &[u8]) -> Digest {
-    let count = len32(children) / DIGEST_LEN as u32;
+    let count = u32::try_from(children.len() / DIGEST_LEN).unwrap_or(u32::MAX);
     Hasher::new(kind.tag())
         .u32(INNER)
         .u32(count)

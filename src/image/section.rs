@@ -14,11 +14,16 @@ pub const HEADER: usize = 16;
 /// Bytes of the trailer, the last of the bootstrap.
 pub const TRAILER: usize = 128;
 
+/// [`TRAILER`], as the trailer says it.
+const TRAILER_32: u32 = 128;
+
 /// First bytes of header and trailer.
 pub const MAGIC: [u8; 8] = *b"TIDEGATE";
 
 /// Must-understand feature bits that this program knows.
 pub const KNOWN_BITS: u64 = 0;
+
+const _: () = assert!(TRAILER_32 as usize == TRAILER);
 
 /// The trailer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +53,7 @@ impl Trailer {
         if bytes.len() != TRAILER || field::<8>(bytes, 0) != MAGIC {
             return None;
         }
-        if u32_at(bytes, 12) as usize != TRAILER {
+        if u32_at(bytes, 12) != TRAILER_32 {
             return None;
         }
         Some(Self {
@@ -68,7 +73,7 @@ impl Trailer {
         let mut bytes = [0; TRAILER];
         put(&mut bytes, 0, &MAGIC);
         put(&mut bytes, 8, &self.version.to_le_bytes());
-        put(&mut bytes, 12, &(TRAILER as u32).to_le_bytes());
+        put(&mut bytes, 12, &TRAILER_32.to_le_bytes());
         put(&mut bytes, 16, &self.must_understand.to_le_bytes());
         put(&mut bytes, 24, &self.may_ignore.to_le_bytes());
         put(&mut bytes, 32, &self.offset.to_le_bytes());

@@ -107,16 +107,17 @@ pub struct Seen {
     pub chunks: Vec<Chunk>,
 }
 
+/// Attributes, xattrs, link target, and chunks by digest and length.
+pub type Visible<'a> = (
+    Attr,
+    &'a [(Vec<u8>, Vec<u8>)],
+    Option<&'a [u8]>,
+    Vec<(Digest, u32)>,
+);
+
 impl Seen {
     /// What users can see: chunks by digest and length, wherever they lie.
-    pub fn visible(
-        &self,
-    ) -> (
-        Attr,
-        &[(Vec<u8>, Vec<u8>)],
-        Option<&[u8]>,
-        Vec<(Digest, u32)>,
-    ) {
+    pub fn visible(&self) -> Visible<'_> {
         let chunks = self
             .chunks
             .iter()

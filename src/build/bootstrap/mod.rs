@@ -285,7 +285,7 @@ fn file_offsets(tree: &Tree, packed: &Packed, options: &BuildOptions) -> Vec<u64
 }
 
 /// Positions in `Packed::chunks` are what files refer to.
-fn chunk_of<'a>(chunks: &'a [Chunk], reference: u32) -> &'a Chunk {
+fn chunk_of(chunks: &[Chunk], reference: u32) -> &Chunk {
     &chunks[reference as usize]
 }
 
