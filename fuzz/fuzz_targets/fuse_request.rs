@@ -5,9 +5,9 @@
 //! its length, an errno out of range, a `unique` that is not the request's, and
 //! file data that is not the file's.
 //!
-//! Input: a byte whose bit 0 asks for an empty cache (reads then have to
-//! wait); then requests one behind the other: how to make it, room for the
-//! reply, length of what follows, and that.
+//! Input: a byte whose low three bits, if they are 1, ask for an empty cache
+//! (reads then have to wait); then requests one behind the other: how to make
+//! it, room for the reply, length of what follows, and that.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -166,7 +166,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let mut session = Session::new(input.u8() & 1 != 0);
+    let mut session = Session::new(input.u8() & 7 == 1);
     for _ in 0..REQUESTS {
         if input.is_empty() {
             return;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use tempfile::TempDir;
 use tidegate::backend::directory::DirectoryBackend;
 use tidegate::image::Image;
@@ -44,6 +45,7 @@ impl Bench {
         let temp = tempfile::tempdir().unwrap();
         let (tree, output) = (temp.path().join("tree"), temp.path().join("out"));
         fill(&tree);
+        settle(&tree);
         let built = build(&tree, &output, &small_chunks(), &[]);
         Self {
             tree,
@@ -93,4 +95,23 @@ impl Bench {
         });
         contents
     }
+}
+
+/// Gives everything below `path` the same time, so that an input that was found
+/// does the same in the next process.
+fn settle(path: &Path) {
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            settle(&entry.unwrap().path());
+        }
+    }
+    let time = Timespec {
+        tv_sec: 1_000_000_000,
+        tv_nsec: 5,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }

@@ -10,6 +10,6 @@ pub mod look;
 pub mod patch;
 pub mod tar;
 
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::type_complexity)]
 #[path = "../../tests/images/mod.rs"]
 pub mod images;
