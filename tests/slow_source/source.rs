@@ -1,0 +1,108 @@
+//! A backend that takes its time and remembers how it was asked.
+
+use std::future;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate::backend::directory::DirectoryBackend;
+use tidegate::backend::{Backend, Reply};
+
+/// How long an answer takes.
+pub(crate) const DELAY: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    hangs: bool,
+    requests: usize,
+    in_flight: usize,
+    most_in_flight: usize,
+}
+
+/// A directory of blobs behind a long line.
+#[derive(Debug)]
+pub(crate) struct SlowSource {
+    blobs: DirectoryBackend,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// A request under way; over when dropped, even if nobody waits any more.
+struct UnderWay<'a>(&'a SlowSource);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| state.in_flight -= 1);
+    }
+}
+
+impl SlowSource {
+    pub(crate) fn new(blobs: DirectoryBackend) -> Arc<Self> {
+        Arc::new(Self {
+            blobs,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+        result
+    }
+
+    /// From now on requests are never answered, or are again.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.change(|state| state.hangs = hangs);
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.state.lock().unwrap().requests
+    }
+
+    /// Requests under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state.lock().unwrap().in_flight
+    }
+
+    /// Most requests that were under way at once.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        self.state.lock().unwrap().most_in_flight
+    }
+
+    /// Waits until so many requests are under way.
+    pub(crate) fn await_in_flight(&self, count: usize) {
+        let state = self.state.lock().unwrap();
+        let limit = Duration::from_secs(10);
+        let enough = |state: &mut State| state.in_flight < count;
+        let (state, timeout) = self
+            .changed
+            .wait_timeout_while(state, limit, enough)
+            .unwrap();
+        assert!(!timeout.timed_out(), "{count} requests, not {state:?}");
+    }
+}
+
+impl Backend for SlowSource {
+    fn read<'a>(&'a self, id: &'a str, offset: u64, len: usize) -> Reply<'a, Bytes> {
+        Box::pin(async move {
+            let hangs = self.change(|state| {
+                state.requests += 1;
+                state.in_flight += 1;
+                state.most_in_flight = state.most_in_flight.max(state.in_flight);
+                state.hangs
+            });
+            let _under_way = UnderWay(self);
+            if hangs {
+                future::pending::<()>().await;
+            }
+            tokio::time::sleep(DELAY).await;
+            self.blobs.read(id, offset, len).await
+        })
+    }
+
+    fn describe(&self) -> String {
+        "a slow source".into()
+    }
+}
