@@ -1,9 +1,10 @@
 //! `tidegate mount`: an image on the host.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use clap::Args;
+use parking_lot::Mutex;
 
 use crate::cli::image_options::ImageOptions;
 use crate::cli::{Failure, Outcome, signals};
@@ -30,21 +31,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         threads: arguments.threads,
         ..MountOptions::default()
     };
-    // The handlers come first: a signal during the mount must undo it.
-    let slot: Arc<OnceLock<Mounted>> = Arc::default();
+    // Signals are handled before there is a mount that they could leave behind;
+    // one that comes while we mount waits for the mount and then removes it.
+    let slot: Arc<Mutex<Option<Arc<Mounted>>>> = Arc::default();
+    let mut place = slot.lock();
     let hook = Arc::clone(&slot);
-    let point = arguments.mountpoint.clone();
     signals::handle(Arc::clone(&store), move || {
-        let ended = match hook.get() {
-            Some(mounted) => mounted.unmount(),
-            None => Ok(()),
+        let Some(mounted) = hook.lock().clone() else {
+            return;
         };
-        if let Err(error) = ended {
-            log::warn!("{}: {error}", point.display());
+        if let Err(error) = mounted.unmount() {
+            log::warn!("{error}");
         }
     })?;
-    let mounted = fusedev::mount(&arguments.mountpoint, fs, options)?;
-    slot.get_or_init(|| mounted).wait();
+    let mounted = Arc::new(fusedev::mount(&arguments.mountpoint, fs, options)?);
+    *place = Some(Arc::clone(&mounted));
+    drop(place);
+    mounted.wait();
     signals::report_end(&store);
     Ok(Outcome::Done)
 }
