@@ -81,7 +81,11 @@ pub enum ImageError {
         bits: u64,
     },
     /// A root is required and none is pinned.
-    #[error("No root digest is pinned for bootstrap {} and --require-root is given; the image's own is sha256:{own}", path.display())]
+    #[error(
+        "A root digest is required and none is pinned for bootstrap {}: give the publisher's with \
+         --root; the image itself claims sha256:{own}",
+        path.display()
+    )]
     RootRequired {
         /// The bootstrap.
         path: PathBuf,
