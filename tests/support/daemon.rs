@@ -184,17 +184,7 @@ impl Daemon {
     /// # Errors
     /// `TimedOut` when they do not come.
     pub fn counters(&self) -> io::Result<Value> {
-        let before = counter_lines(&self.complaints()).len();
-        self.signal(Signal::SIGUSR1)?;
-        let end = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < end {
-            if let Some(found) = counter_lines(&self.complaints()).into_iter().nth(before) {
-                return Ok(found);
-            }
-            // A file that grows is no event.
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "no counters"))
+        counters(|| self.signal(Signal::SIGUSR1), || self.complaints())
     }
 
     /// The counters that the daemon wrote last, at its end for instance.
@@ -258,6 +248,28 @@ fn serve_line<A: AsRef<OsStr>>(arguments: &[A]) -> Vec<&OsStr> {
         .chain(start)
         .chain(arguments)
         .collect()
+}
+
+/// Has a process write its counters with `ask` and finds them in what it
+/// `said`.
+///
+/// # Errors
+/// `TimedOut` when they do not come.
+pub fn counters(
+    ask: impl FnOnce() -> io::Result<()>,
+    said: impl Fn() -> String,
+) -> io::Result<Value> {
+    let before = counter_lines(&said()).len();
+    ask()?;
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        if let Some(found) = counter_lines(&said()).into_iter().nth(before) {
+            return Ok(found);
+        }
+        // A file that grows is no event.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "no counters"))
 }
 
 /// All whole lines of counters in what a daemon wrote.

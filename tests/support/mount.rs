@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::mount::UnmountFlags;
+use serde_json::Value;
 use tempfile::TempDir;
+
+use super::daemon::counters;
 
 /// A mounted image; unmounted when dropped.
 #[derive(Debug)]
@@ -89,6 +92,14 @@ impl HostMount {
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
         Ok(kill(Pid::from_raw(pid), signal)?)
+    }
+
+    /// Asks for the counters and reads them from standard error.
+    ///
+    /// # Errors
+    /// `TimedOut` when they do not come.
+    pub fn counters(&self) -> io::Result<Value> {
+        counters(|| self.signal(Signal::SIGUSR1), || self.complaints())
     }
 
     /// Sends SIGTERM and waits; how it ended and how long that took.
