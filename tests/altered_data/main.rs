@@ -7,5 +7,6 @@
 mod cache;
 mod rig;
 mod shared;
+mod source;
 #[path = "../support/mod.rs"]
 mod support;

@@ -103,10 +103,12 @@ impl Rig {
         for (name, right) in &self.truth {
             let node = guest.resolve(name).unwrap();
             for (from, step) in READS {
+                // Within the file, however short.
+                let from = from.min(right.len() / 2);
                 let read = read_file(guest, node, from, step, right.len());
                 match (read, broken.contains(&name.as_str())) {
                     (Ok(found), false) => assert!(
-                        found == right[from.min(right.len())..],
+                        found == right[from..],
                         "wrong bytes of {name} from {from} in steps of {step}"
                     ),
                     (Err(failure), true) if failure.errno() == Some(libc::EIO) => {}
@@ -142,10 +144,16 @@ impl Rig {
 
     /// Alters a chunk in its blob; doing it again restores it.
     pub(crate) fn alter_source(&self, chunk: &Chunk) {
+        let blob = open(&self.blob_path());
+        alter(&blob, chunk.stored_offset, chunk.stored_len);
+    }
+
+    /// The image's one blob.
+    pub(crate) fn blob_path(&self) -> PathBuf {
         let mut blobs = fs::read_dir(self.image.blobs()).unwrap();
         let path = blobs.next().unwrap().unwrap().path();
         assert!(blobs.next().is_none(), "one blob is expected");
-        alter(&open(&path), chunk.stored_offset, chunk.stored_len);
+        path
     }
 }
 
@@ -154,7 +162,8 @@ pub(crate) fn guest(daemon: &Daemon) -> Session {
     daemon.mount(&Config::default()).unwrap()
 }
 
-fn open(path: &Path) -> File {
+/// Opens a file to alter it.
+pub(crate) fn open(path: &Path) -> File {
     let mut options = OpenOptions::new();
     options.read(true).write(true).open(path).unwrap()
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
+use super::counters;
 use super::frontend::{Config, connect_patiently};
 use super::session::{Answer, Session};
 
@@ -184,12 +185,12 @@ impl Daemon {
     /// # Errors
     /// `TimedOut` when they do not come.
     pub fn counters(&self) -> io::Result<Value> {
-        counters(|| self.signal(Signal::SIGUSR1), || self.complaints())
+        counters::now(|| self.signal(Signal::SIGUSR1), || self.complaints())
     }
 
     /// The counters that the daemon wrote last, at its end for instance.
     pub fn last_counters(&self) -> Option<Value> {
-        counter_lines(&self.complaints()).pop()
+        counters::all(&self.complaints()).pop()
     }
 
     /// Time that all living threads have spent on a CPU.
@@ -247,37 +248,6 @@ fn serve_line<A: AsRef<OsStr>>(arguments: &[A]) -> Vec<&OsStr> {
         .into_iter()
         .chain(start)
         .chain(arguments)
-        .collect()
-}
-
-/// Has a process write its counters with `ask` and finds them in what it
-/// `said`.
-///
-/// # Errors
-/// `TimedOut` when they do not come.
-pub fn counters(
-    ask: impl FnOnce() -> io::Result<()>,
-    said: impl Fn() -> String,
-) -> io::Result<Value> {
-    let before = counter_lines(&said()).len();
-    ask()?;
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end {
-        if let Some(found) = counter_lines(&said()).into_iter().nth(before) {
-            return Ok(found);
-        }
-        // A file that grows is no event.
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "no counters"))
-}
-
-/// All whole lines of counters in what a daemon wrote.
-fn counter_lines(text: &str) -> Vec<Value> {
-    text.split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-        .filter_map(|line| line.strip_prefix("counters "))
-        .filter_map(|json| serde_json::from_str(json).ok())
         .collect()
 }
 

@@ -4,7 +4,8 @@
 //!   by hand in memory of its own.
 //! * [`session`] is a FUSE client on top of it.
 //! * [`manifest`] writes down what a served tree looks like.
-//! * [`daemon`] starts and measures the process under test.
+//! * [`daemon`] starts and measures the process under test; [`counters`] reads
+//!   what it counts.
 //! * [`mount`] is `tidegate mount` on a directory of its own.
 //! * [`image`] and [`tree`] make something to serve.
 //! * [`target`] is an image with the daemon that serves it.
@@ -16,6 +17,7 @@
 // target.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+pub mod counters;
 pub mod daemon;
 pub mod frontend;
 pub mod image;

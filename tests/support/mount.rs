@@ -14,7 +14,7 @@ use rustix::mount::UnmountFlags;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::daemon::counters;
+use super::counters;
 
 /// A mounted image; unmounted when dropped.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl HostMount {
     /// # Errors
     /// `TimedOut` when they do not come.
     pub fn counters(&self) -> io::Result<Value> {
-        counters(|| self.signal(Signal::SIGUSR1), || self.complaints())
+        counters::now(|| self.signal(Signal::SIGUSR1), || self.complaints())
     }
 
     /// Sends SIGTERM and waits; how it ended and how long that took.
