@@ -13,3 +13,4 @@ mod legal;
 mod messages;
 mod siege;
 mod storms;
+mod tables;

@@ -14,6 +14,9 @@ use crate::support::target::Target;
 /// First descriptor that hostile chains use; the slots' own are below.
 pub(crate) const FREE: u16 = 200;
 
+/// Bytes of the request in a [`Scratch`].
+pub(crate) const LEN: u32 = 56;
+
 /// What must still work after a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
