@@ -11,7 +11,8 @@ use crate::chunk::Chunk;
 use crate::destination::Destination;
 use crate::fs::nodes::{Held, Nodes, ROOT};
 use crate::fs::{Attr, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
-use crate::image::directory::{self, Directory};
+use crate::image::directory::Directory;
+use crate::image::group;
 use crate::image::model::NAME_MAX;
 use crate::image::{Content, Image, ImageError, Node, NodeRef};
 use crate::log_limit::LogLimit;
@@ -131,7 +132,7 @@ impl ImageFs {
     }
 
     /// Loads the node behind a directory's entry and takes a reference to it.
-    fn enter(&self, parent: u64, entry: &directory::Entry) -> Result<Entry, Errno> {
+    fn enter(&self, parent: u64, entry: &group::Entry) -> Result<Entry, Errno> {
         let child = self
             .image
             .resolve(entry)
@@ -158,7 +159,7 @@ impl ImageFs {
         &self,
         node: u64,
         offset: u64,
-        add: &mut dyn FnMut(DirEntry<'_>, Option<&directory::Entry>) -> bool,
+        add: &mut dyn FnMut(DirEntry<'_>, Option<&group::Entry>) -> bool,
     ) -> Result<(), Errno> {
         let held = self.held(node)?;
         let loaded = self.node(&held.node)?;
@@ -209,7 +210,7 @@ impl ImageFs {
         Ok(())
     }
 
-    fn group(&self, directory: &Directory, number: u64) -> Result<Arc<directory::Group>, Errno> {
+    fn group(&self, directory: &Directory, number: u64) -> Result<Arc<group::Group>, Errno> {
         self.image
             .group(directory, number)
             .map_err(|error| self.io_error(&error))

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::chunk::Chunk;
+use crate::image::blob_table;
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
 use crate::image::layout;
-use crate::image::open;
 use crate::image::rafs::blob::BlobEntry;
 use crate::image::rafs::superblock::{self, SuperBlock};
 
@@ -34,7 +34,7 @@ pub fn read(path: &Path) -> Result<ChunkTable, ImageError> {
     };
     let area = bootstrap.read(0, superblock::AREA)?;
     let superblock = SuperBlock::parse(&area).map_err(not_a_bootstrap)?;
-    let entries = open::read_blob_table(&bootstrap, &superblock)?;
+    let entries = blob_table::read_blob_table(&bootstrap, &superblock)?;
     let (chunks, _) = layout::load_all(&bootstrap, superblock.chunk_table, entries.len())?;
     let mut blobs = Vec::new();
     for (entry, position) in entries.into_iter().zip(0u16..) {

@@ -11,21 +11,14 @@ use parking_lot::RwLock;
 
 use crate::chunk::Digest;
 use crate::image::error::ImageError;
+use crate::image::group::{Entry, Group, GroupKey, Target};
 use crate::image::list::List;
-use crate::image::model::{FileType, NodeProof, NodeRef};
-use crate::image::open::Image;
+use crate::image::metadata::Metadata;
+use crate::image::model::{NodeProof, NodeRef};
 use crate::image::proof::{self, FANOUT, LINK_BIT, Leaf, ListHead, ListKind};
 use crate::image::rafs::dirent::{self, Dirent};
 use crate::image::rafs::{BLOCK, BLOCK_LEN, u32_at};
 use crate::image::section::{ChildRecord, DirectoryRecord};
-
-/// A group in memory: node number of the directory, digest of its entry list,
-/// number of the group.
-pub(crate) type GroupKey = (u64, Digest, u64);
-
-/// Longest canonical path of a hard link in bytes, which bounds the steps that
-/// one lookup can cost.
-pub const LINK_PATH_MAX: usize = 4096;
 
 /// Where a directory's blocks are.
 #[derive(Clone, Copy, Debug)]
@@ -112,104 +105,11 @@ impl Directory {
     }
 }
 
-/// What stands behind a name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// The node.
-    Node(NodeRef),
-    /// A later name of a hard-linked node: the digest of the canonical path
-    /// and where the path is in the bootstrap.
-    Link {
-        /// Node number that the entry claims.
-        nid: u64,
-        /// Digest of the canonical path.
-        digest: Digest,
-        /// Offset of the path in the section.
-        path: u64,
-    },
-}
-
-impl Target {
-    /// The inode number to show.
-    pub fn nid(&self) -> u64 {
-        match self {
-            Self::Node(node) => node.nid,
-            Self::Link { nid, .. } => *nid,
-        }
-    }
-}
-
-/// An entry of a directory.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    name: (u32, u32),
-    /// Type of the node.
-    pub file_type: FileType,
-    /// The node or where to find it.
-    pub target: Target,
-}
-
-/// Entries that were read and proved together, ascending by name.
-#[derive(Debug, Default)]
-pub struct Group {
-    entries: Vec<Entry>,
-    names: Vec<u8>,
-}
-
-impl Group {
-    /// Number of entries.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether the group has no entries.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The entry at `position` and its name.
-    pub fn get(&self, position: usize) -> Option<(&[u8], &Entry)> {
-        let entry = self.entries.get(position)?;
-        Some((self.name(entry), entry))
-    }
-
-    pub(crate) fn memory(&self) -> usize {
-        64 + self.entries.len() * size_of::<Entry>() + self.names.len()
-    }
-
-    fn last_name(&self) -> Option<&[u8]> {
-        self.entries.last().map(|entry| self.name(entry))
-    }
-
-    fn name(&self, entry: &Entry) -> &[u8] {
-        self.names
-            .get(entry.name.0 as usize..entry.name.1 as usize)
-            .unwrap_or_default()
-    }
-
-    fn search(&self, name: &[u8]) -> Result<usize, usize> {
-        self.entries
-            .binary_search_by(|entry| self.name(entry).cmp(name))
-    }
-
-    fn push(&mut self, dirent: &Dirent<'_>, target: Target) {
-        let position = |len| u32::try_from(len).unwrap_or(u32::MAX);
-        let start = position(self.names.len());
-        self.names.extend_from_slice(dirent.name);
-        let name = (start, position(self.names.len()));
-        self.entries.push(Entry {
-            name,
-            file_type: dirent.file_type,
-            target,
-        });
-    }
-}
-
 fn is_dots(dirent: &Dirent<'_>) -> bool {
     dirent.name == b"." || dirent.name == b".."
 }
 
-impl Image {
+impl Metadata {
     /// Loads what is needed to use a directory. Also returns the head and the
     /// digest of its entry list, which are zeros without a section.
     pub(crate) fn load_directory(
@@ -525,55 +425,6 @@ impl Image {
         };
         self.bootstrap
             .read(at, usize::try_from(len).unwrap_or(BLOCK_LEN))
-    }
-
-    /// The node behind an entry; a later name of a hard link is followed along
-    /// its canonical path, each step proved.
-    ///
-    /// # Errors
-    /// When a step cannot be read or proved, or does not lead to the node.
-    pub fn resolve(&self, entry: &Entry) -> Result<NodeRef, ImageError> {
-        let (nid, digest, offset) = match entry.target {
-            Target::Node(node) => return Ok(node),
-            Target::Link { nid, digest, path } => (nid, digest, path),
-        };
-        let path = self.read_link_path(offset)?;
-        let wrong = || self.bootstrap.unproved(format!("hard link to inode {nid}"));
-        if proof::link_digest(&path) != digest {
-            return Err(wrong());
-        }
-        let mut node = self.root();
-        for name in path.split(|&byte| byte == b'/') {
-            let parent = self.node(&node)?;
-            let crate::image::model::Content::Directory(directory) = &parent.content else {
-                return Err(wrong());
-            };
-            let found = self.find(directory, name)?.ok_or_else(wrong)?;
-            let Target::Node(child) = found.target else {
-                return Err(wrong());
-            };
-            node = child;
-        }
-        if node.nid != nid {
-            Err(wrong())
-        } else {
-            Ok(node)
-        }
-    }
-
-    fn read_link_path(&self, offset: u64) -> Result<Vec<u8>, ImageError> {
-        let damaged = || self.bootstrap.damaged("path of a hard link");
-        let at = self
-            .section
-            .and_then(|section| section.at(offset))
-            .ok_or_else(damaged)?;
-        let mut len = [0; 4];
-        self.bootstrap.read_into(at, &mut len)?;
-        let len = u32::from_le_bytes(len) as usize;
-        if len > LINK_PATH_MAX {
-            return Err(damaged());
-        }
-        self.bootstrap.read(at + 4, len)
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::chunk::{Chunk, Digest};
 use crate::image::error::ImageError;
 use crate::image::list::List;
+use crate::image::metadata::Metadata;
 use crate::image::model::NodeRef;
-use crate::image::open::Image;
 use crate::image::proof::{self, FANOUT, Leaf, ListHead, ListKind};
 use crate::image::rafs::BLOCK;
 use crate::image::rafs::chunk_index::{self, ChunkIndex};
@@ -45,7 +45,7 @@ pub struct ChunkGroup {
     pub chunks: Arc<[Chunk]>,
 }
 
-impl Image {
+impl Metadata {
     /// Loads a file's chunk list of up to [`FANOUT`] chunks whole, or the head
     /// of a longer one. Returns the file and the digest of its chunk list.
     pub(crate) fn load_file(

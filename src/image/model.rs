@@ -1,8 +1,6 @@
-//! Nodes, attributes and references: the words of an image.
+//! Types, attributes and references of nodes: the words of an image.
 
 use crate::chunk::Digest;
-use crate::image::directory::Directory;
-use crate::image::file::File;
 
 /// Longest name of an entry in bytes.
 pub const NAME_MAX: usize = 255;
@@ -142,41 +140,4 @@ pub struct NodeProof {
     /// Offset of the node's record in the integrity section; 0 for none. A
     /// hint: what it leads to is proved.
     pub record: u64,
-}
-
-/// A node that was loaded and, where the image has a section, proved.
-#[derive(Debug)]
-pub struct Node {
-    /// Node number.
-    pub nid: u64,
-    /// Attributes.
-    pub attr: Attr,
-    /// Extended attributes: full names and values, sorted by name.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What the node holds.
-    pub content: Content,
-}
-
-/// What a node holds.
-#[derive(Debug)]
-pub enum Content {
-    /// A regular file.
-    File(File),
-    /// A directory.
-    Directory(Directory),
-    /// The target of a symbolic link.
-    Symlink(Box<[u8]>),
-    /// A device, FIFO or socket.
-    Special,
-}
-
-impl Node {
-    /// The value of an extended attribute.
-    pub fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
-        let found = self
-            .xattrs
-            .binary_search_by(|(have, _)| have.as_slice().cmp(name))
-            .ok()?;
-        self.xattrs.get(found).map(|(_, value)| value.as_slice())
-    }
 }

@@ -1,12 +1,10 @@
-//! Loads nodes and proves each against the digest that its entry gives.
+//! Nodes: loads each and proves it against the digest that its entry gives.
 
-use std::sync::Arc;
-
-use crate::chunk::Digest;
-use crate::image::directory::Blocks;
+use crate::image::directory::{Blocks, Directory};
 use crate::image::error::ImageError;
-use crate::image::model::{Content, FileType, Node, NodeRef, TARGET_MAX};
-use crate::image::open::Image;
+use crate::image::file::File;
+use crate::image::metadata::Metadata;
+use crate::image::model::{Attr, FileType, NodeRef, TARGET_MAX};
 use crate::image::proof::{self, ContentDigest};
 use crate::image::rafs::inode::{Inode, Layout};
 use crate::image::rafs::{BLOCK, SLOT, xattr};
@@ -14,31 +12,50 @@ use crate::image::rafs::{BLOCK, SLOT, xattr};
 /// Bytes read at once for an inode: enough for most with xattrs and tail.
 const GUESS: usize = 512;
 
-impl Image {
-    /// The node behind a reference: from memory, or loaded and proved.
+/// A node that was loaded and, where the image has a section, proved.
+#[derive(Debug)]
+pub struct Node {
+    /// Node number.
+    pub nid: u64,
+    /// Attributes.
+    pub attr: Attr,
+    /// Extended attributes: full names and values, sorted by name.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What the node holds.
+    pub content: Content,
+}
+
+/// What a node holds.
+#[derive(Debug)]
+pub enum Content {
+    /// A regular file.
+    File(File),
+    /// A directory.
+    Directory(Directory),
+    /// The target of a symbolic link.
+    Symlink(Box<[u8]>),
+    /// A device, FIFO or socket.
+    Special,
+}
+
+impl Node {
+    /// The value of an extended attribute.
+    pub fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
+        let found = self
+            .xattrs
+            .binary_search_by(|(have, _)| have.as_slice().cmp(name))
+            .ok()?;
+        self.xattrs.get(found).map(|(_, value)| value.as_slice())
+    }
+}
+
+impl Metadata {
+    /// Loads the node behind a reference and proves it.
     ///
     /// # Errors
     /// When it cannot be read, breaks the format, or is not what its digest
     /// says.
-    pub fn node(&self, node: &NodeRef) -> Result<Arc<Node>, ImageError> {
-        let key = (
-            node.nid,
-            node.proof.map_or(Digest::default(), |proof| proof.digest),
-        );
-        if let Some(found) = self.nodes.get(&key) {
-            return Ok(found);
-        }
-        let loaded = Arc::new(self.load(node)?);
-        self.nodes.insert(key, Arc::clone(&loaded));
-        Ok(loaded)
-    }
-
-    /// The error for an entry whose type is not the node's.
-    pub fn contradiction(&self, nid: u64) -> ImageError {
-        self.bootstrap.unproved(format!("type of inode {nid}"))
-    }
-
-    fn load(&self, node: &NodeRef) -> Result<Node, ImageError> {
+    pub(crate) fn load(&self, node: &NodeRef) -> Result<Node, ImageError> {
         let nid = node.nid;
         let damaged = |reason: String| self.bootstrap.damaged(format!("{reason} (inode {nid})"));
         let meta = u64::from(self.superblock.meta_block) * BLOCK;

@@ -7,35 +7,22 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::chunk::{BlobInfo, Digest};
+use crate::image::blob_table::read_blob_table;
 use crate::image::bootstrap::Bootstrap;
-use crate::image::directory::{Group, GroupKey};
 use crate::image::error::ImageError;
 use crate::image::layout::{self, Layout, ProvedLayout};
 use crate::image::list::List;
-use crate::image::model::{Content, Node, NodeProof, NodeRef};
+use crate::image::metadata::{Metadata, Section};
+use crate::image::model::{NodeProof, NodeRef};
+use crate::image::node::{Content, Node};
 use crate::image::proof::{self, ListHead, ListKind};
-use crate::image::rafs::blob::{self, BlobEntry};
+use crate::image::rafs::blob::BlobEntry;
 use crate::image::rafs::superblock::{self, SuperBlock};
 use crate::image::rafs::{BLOCK, BLOCK_LEN};
 use crate::image::section::{self, BlobRecord, Trailer};
 
 /// Bytes of nodes that stay in memory.
 const NODE_BUDGET: u64 = 48 << 20;
-
-/// Bytes of directory groups that stay in memory.
-const GROUP_BUDGET: u64 = 16 << 20;
-
-/// Most chunks of a blob: a chunk index has 24 bits.
-const CHUNKS_MAX: u32 = 1 << 24;
-
-/// Features of blobs that this version cannot read.
-const UNSUPPORTED: u32 = blob::INFO_V2
-    | blob::ZRAN
-    | blob::SEPARATE
-    | blob::TARFS
-    | blob::BATCH
-    | blob::ENCRYPTED
-    | blob::EXTERNAL;
 
 /// What the operator demands of an image's root digest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,22 +31,6 @@ pub struct Pin {
     pub root: Option<Digest>,
     /// Refuse an image for which none is given.
     pub require: bool,
-}
-
-/// Where an image's integrity section is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Section {
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
-}
-
-impl Section {
-    /// The offset in the bootstrap of what is at `offset` in the section.
-    pub(crate) fn at(&self, offset: u64) -> Option<u64> {
-        (offset < self.len)
-            .then(|| self.offset.checked_add(offset))
-            .flatten()
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -82,24 +53,11 @@ impl Weighter<(u64, Digest), Arc<Node>> for NodeWeight {
     }
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct GroupWeight;
-
-impl Weighter<GroupKey, Arc<Group>> for GroupWeight {
-    fn weight(&self, _: &GroupKey, group: &Arc<Group>) -> u64 {
-        group.memory() as u64
-    }
-}
-
 /// An open image.
 #[derive(Debug)]
 pub struct Image {
-    pub(crate) bootstrap: Bootstrap,
-    pub(crate) superblock: SuperBlock,
-    pub(crate) section: Option<Section>,
-    pub(crate) layout: Layout,
+    pub(crate) metadata: Metadata,
     pub(crate) nodes: Cache<(u64, Digest), Arc<Node>, NodeWeight>,
-    pub(crate) groups: Cache<GroupKey, Arc<Group>, GroupWeight>,
     blobs: Vec<BlobInfo>,
     root: NodeRef,
     root_digest: Option<Digest>,
@@ -244,12 +202,8 @@ impl Image {
         (root_digest, pinned): (Option<Digest>, bool),
     ) -> Self {
         Self {
-            bootstrap,
-            superblock,
-            section,
-            layout,
+            metadata: Metadata::new(bootstrap, superblock, section, layout),
             nodes: Cache::with_weighter(1024, NODE_BUDGET, NodeWeight),
-            groups: Cache::with_weighter(256, GROUP_BUDGET, GroupWeight),
             blobs,
             root,
             root_digest,
@@ -280,12 +234,12 @@ impl Image {
     /// What the superblocks say. Except for chunk size and digest algorithm,
     /// nothing of it is proved.
     pub fn superblock(&self) -> &SuperBlock {
-        &self.superblock
+        &self.metadata.superblock
     }
 
     /// The bootstrap's path, for messages.
     pub fn path(&self) -> &Path {
-        self.bootstrap.path()
+        self.metadata.bootstrap.path()
     }
 }
 
@@ -299,43 +253,6 @@ fn blob_info((entry, layout): (BlobEntry, Digest)) -> BlobInfo {
         stored_size: entry.stored_size,
         layout,
     }
-}
-
-/// Reads and checks the blob table.
-pub(crate) fn read_blob_table(
-    bootstrap: &Bootstrap,
-    superblock: &SuperBlock,
-) -> Result<Vec<BlobEntry>, ImageError> {
-    let (offset, len) = superblock.blob_table;
-    let len = len as usize;
-    if len != usize::from(superblock.blobs) * blob::ENTRY {
-        let blobs = superblock.blobs;
-        return Err(bootstrap.damaged(format!("a blob table of {len} bytes for {blobs} blobs")));
-    }
-    let table = bootstrap.read(offset, len)?;
-    let mut entries = Vec::new();
-    for (bytes, position) in table.chunks_exact(blob::ENTRY).zip(0u32..) {
-        let entry = BlobEntry::parse(bytes)
-            .map_err(|reason| bootstrap.damaged(format!("{reason} in blob entry {position}")))?;
-        let fail = |what: String| Err(bootstrap.damaged(format!("{what} of blob {}", entry.id)));
-        if entry.index != position || entry.chunk_size != superblock.chunk_size {
-            return fail(format!(
-                "index {} or chunk size {}",
-                entry.index, entry.chunk_size
-            ));
-        }
-        if entry.algorithm != superblock.algorithm {
-            return fail(format!("digest algorithm {:?}", entry.algorithm));
-        }
-        if entry.chunks > CHUNKS_MAX {
-            return fail(format!("{} chunks", entry.chunks));
-        }
-        if entry.features & UNSUPPORTED != 0 || entry.features & blob::ALIGNED == 0 {
-            return fail(format!("features {:#x} (not supported)", entry.features));
-        }
-        entries.push(entry);
-    }
-    Ok(entries)
 }
 
 fn read_blob_records(

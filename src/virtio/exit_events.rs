@@ -13,8 +13,6 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use super::device::Device;
-
 /// The readable ends that were handed out.
 #[derive(Default)]
 pub(super) struct ExitEvents(Mutex<Vec<RawFd>>);
@@ -29,15 +27,16 @@ impl ExitEvents {
     }
 }
 
-/// Closes the exit events of a device whose worker threads have ended.
-pub(super) fn release(device: Arc<Device>) {
+/// Closes the exit events of a device whose worker threads have ended; `take`
+/// takes them out of it.
+pub(super) fn release<D>(device: Arc<D>, take: impl FnOnce(D) -> ExitEvents) {
     // Every worker thread owns the device, so the last owner knows that they
     // are gone.
     let Ok(device) = Arc::try_unwrap(device) else {
         log::error!("A queue thread outlived its connection; its exit event stays open");
         return;
     };
-    for fd in device.exit_events.0.into_inner() {
+    for fd in take(device).0.into_inner() {
         // SAFETY: the number was given away by `make` to the worker thread's
         // epoll object, which is gone; nobody else knows it, so it is open and
         // has no owner.

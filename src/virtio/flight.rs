@@ -43,7 +43,7 @@ impl Waiting {
         if let Err(error) = state.add_used(self.chain.head, len) {
             log::debug!("Cannot return a descriptor to the guest: {error}");
         }
-        super::queue::notify(&mut state);
+        super::ring::notify(&mut state);
     }
 }
 

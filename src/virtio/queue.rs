@@ -12,6 +12,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 use super::chain::Chain;
 use super::flight::{Flight, Waiting};
 use super::memory::destination;
+use super::ring::notify;
 use super::{Memory, Ring};
 use crate::fs::Errno;
 use crate::fuse::{Outcome, Pending, Server};
@@ -212,13 +213,4 @@ fn set_notification(vring: &Ring, enable: bool) -> bool {
         log::debug!("Cannot write to the ring: {error}");
     }
     true
-}
-
-/// Interrupts the guest for what is new in the used ring, if it wants that.
-pub(super) fn notify(state: &mut VringState<Memory>) {
-    if state.needs_notification().unwrap_or(true)
-        && let Err(error) = state.signal_used_queue()
-    {
-        log::debug!("Cannot interrupt the guest: {error}");
-    }
 }

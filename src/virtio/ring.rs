@@ -125,3 +125,12 @@ impl VringT<Memory> for Ring {
         self.0.set_err(file);
     }
 }
+
+/// Interrupts the guest for what is new in the used ring, if it wants that.
+pub(super) fn notify(state: &mut VringState<Memory>) {
+    if state.needs_notification().unwrap_or(true)
+        && let Err(error) = state.signal_used_queue()
+    {
+        log::debug!("Cannot interrupt the guest: {error}");
+    }
+}

@@ -203,6 +203,6 @@ fn connection(
     device.close();
     // Ends the worker threads and waits for them.
     drop(daemon);
-    exit_events::release(device);
+    exit_events::release(device, |device| device.exit_events);
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::build::options::BuildOptions;
 use crate::build::pack::{Packed, PackedBlob};
 use crate::build::tree::{Content, NodeIndex, Tree};
 use crate::chunk::{Chunk, Digest};
-use crate::image::directory::LINK_PATH_MAX;
+use crate::image::lookup::LINK_PATH_MAX;
 use crate::image::proof;
 use crate::image::rafs::blob::{self, BlobEntry};
 use crate::image::rafs::superblock::{self, BLOBS_MAX, SuperBlock};

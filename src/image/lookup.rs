@@ -1,0 +1,129 @@
+//! The doors of an open image: nodes by reference, entries by name, chunks by
+//! position.
+
+use std::sync::Arc;
+
+use crate::chunk::Digest;
+use crate::image::directory::Directory;
+use crate::image::error::ImageError;
+use crate::image::file::{ChunkGroup, File};
+use crate::image::group::{Entry, Group, Target};
+use crate::image::model::NodeRef;
+use crate::image::node::{Content, Node};
+use crate::image::open::Image;
+use crate::image::proof;
+
+/// Longest canonical path of a hard link in bytes, which bounds the steps that
+/// one lookup can cost.
+pub const LINK_PATH_MAX: usize = 4096;
+
+impl Image {
+    /// The node behind a reference: from memory, or loaded and proved.
+    ///
+    /// # Errors
+    /// When it cannot be read, breaks the format, or is not what its digest
+    /// says.
+    pub fn node(&self, node: &NodeRef) -> Result<Arc<Node>, ImageError> {
+        let key = (
+            node.nid,
+            node.proof.map_or(Digest::default(), |proof| proof.digest),
+        );
+        if let Some(found) = self.nodes.get(&key) {
+            return Ok(found);
+        }
+        let loaded = Arc::new(self.metadata.load(node)?);
+        self.nodes.insert(key, Arc::clone(&loaded));
+        Ok(loaded)
+    }
+
+    /// Finds `name` in a directory; with a section its absence is proved too.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or proved.
+    pub fn find(&self, directory: &Directory, name: &[u8]) -> Result<Option<Entry>, ImageError> {
+        self.metadata.find(directory, name)
+    }
+
+    /// A group of a directory's entries.
+    ///
+    /// # Errors
+    /// When it cannot be read or proved.
+    pub fn group(&self, directory: &Directory, group: u64) -> Result<Arc<Group>, ImageError> {
+        self.metadata.group(directory, group)
+    }
+
+    /// The group of chunks that holds chunk number `position` of a file of
+    /// `size` bytes.
+    ///
+    /// # Errors
+    /// When the chunk list cannot be read or proved.
+    pub fn chunk_group(
+        &self,
+        file: &File,
+        size: u64,
+        position: u64,
+    ) -> Result<ChunkGroup, ImageError> {
+        self.metadata.chunk_group(file, size, position)
+    }
+
+    /// The error for an entry whose type is not its node's.
+    pub fn contradiction(&self, nid: u64) -> ImageError {
+        self.metadata
+            .bootstrap
+            .unproved(format!("type of inode {nid}"))
+    }
+
+    /// The node behind an entry; a later name of a hard link is followed along
+    /// its canonical path, each step proved.
+    ///
+    /// # Errors
+    /// When a step cannot be read or proved, or does not lead to the node.
+    pub fn resolve(&self, entry: &Entry) -> Result<NodeRef, ImageError> {
+        let (nid, digest, offset) = match entry.target {
+            Target::Node(node) => return Ok(node),
+            Target::Link { nid, digest, path } => (nid, digest, path),
+        };
+        let path = self.read_link_path(offset)?;
+        let wrong = || {
+            self.metadata
+                .bootstrap
+                .unproved(format!("hard link to inode {nid}"))
+        };
+        if proof::link_digest(&path) != digest {
+            return Err(wrong());
+        }
+        let mut node = self.root();
+        for name in path.split(|&byte| byte == b'/') {
+            let parent = self.node(&node)?;
+            let Content::Directory(directory) = &parent.content else {
+                return Err(wrong());
+            };
+            let found = self.find(directory, name)?.ok_or_else(wrong)?;
+            let Target::Node(child) = found.target else {
+                return Err(wrong());
+            };
+            node = child;
+        }
+        if node.nid != nid {
+            Err(wrong())
+        } else {
+            Ok(node)
+        }
+    }
+
+    fn read_link_path(&self, offset: u64) -> Result<Vec<u8>, ImageError> {
+        let damaged = || self.metadata.bootstrap.damaged("path of a hard link");
+        let at = self
+            .metadata
+            .section
+            .and_then(|section| section.at(offset))
+            .ok_or_else(damaged)?;
+        let mut len = [0; 4];
+        self.metadata.bootstrap.read_into(at, &mut len)?;
+        let len = u32::from_le_bytes(len) as usize;
+        if len > LINK_PATH_MAX {
+            return Err(damaged());
+        }
+        self.metadata.bootstrap.read(at + 4, len)
+    }
+}
