@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 use tidegate::backend::{Backend, Reply};
 use tidegate::chunk::{BlobInfo, Chunk, Compressor, Digest, DigestAlgorithm};
@@ -97,5 +97,62 @@ fn hot_read(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hot_read);
+/// A fresh daemon on a full cache: the first touch proves the whole chunk by its
+/// digest, and makes its tags.
+fn first_touch(c: &mut Criterion) {
+    let data: Bytes = (0..CHUNK).map(|n| n.to_le_bytes()[n % 3]).collect();
+    let len = u32::try_from(CHUNK).expect("a chunk's length has 32 bits");
+    let runtime = tidegate::runtime::handle().expect("the runtime starts");
+    let mut group = c.benchmark_group("first_touch");
+    group.throughput(Throughput::Bytes(CHUNK as u64));
+    for algorithm in [DigestAlgorithm::Sha256, DigestAlgorithm::Blake3] {
+        let chunk = Chunk {
+            blob: 0,
+            index: 0,
+            digest: algorithm.digest(&data),
+            len,
+            offset: 0,
+            stored_offset: 0,
+            stored_len: len,
+            compressed: false,
+        };
+        let cache = tempfile::tempdir().expect("a temporary directory is made");
+        let open = || {
+            let blob = BlobInfo {
+                id: "5b".repeat(32),
+                algorithm,
+                compressor: Compressor::None,
+                chunks: 1,
+                uncompressed_size: u64::from(len),
+                stored_size: u64::from(len),
+                layout: Digest::default(),
+            };
+            let config = StoreConfig {
+                cache: Some(cache.path().to_owned()),
+                ..StoreConfig::default()
+            };
+            let source = Arc::new(Source(data.clone()));
+            Store::open(config, source, vec![blob]).expect("the store opens")
+        };
+        runtime
+            .block_on(open().read(chunk))
+            .expect("the chunk is fetched");
+        group.bench_function(format!("{algorithm:?}"), |b| {
+            b.iter_batched(
+                &open,
+                |store| {
+                    let bytes = runtime
+                        .block_on(store.read(chunk))
+                        .expect("the chunk is read");
+                    assert_eq!(store.counters().snapshot().fetches, 0);
+                    bytes
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, hot_read, first_touch);
 criterion_main!(benches);
