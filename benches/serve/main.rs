@@ -139,12 +139,22 @@ fn compare(
     length: Duration,
     report: &mut report::Report,
 ) {
-    if sides.iter().any(|side| side.queues < row.queues) {
+    if sides[0].queues < row.queues {
         report.skipped(row);
         return;
     }
+    // A peer with a single queue gets the same depth on that.
+    let queues_b = row.queues.min(sides[1].queues);
+    let row = &Row { queues_b, ..*row };
+    let rows = [
+        *row,
+        Row {
+            queues: queues_b,
+            ..*row
+        },
+    ];
     // The first sample of each warms up.
-    for side in sides.iter_mut() {
+    for (side, row) in sides.iter_mut().zip(&rows) {
         row.sample(side, length).expect("the warm-up is served");
     }
     let mut samples = [Vec::new(), Vec::new()];
@@ -152,7 +162,8 @@ fn compare(
         // Who goes first takes turns too.
         for turn in [pair % 2, 1 - pair % 2] {
             samples[turn].push(
-                row.sample(&mut sides[turn], length)
+                rows[turn]
+                    .sample(&mut sides[turn], length)
                     .expect("the row is served"),
             );
         }

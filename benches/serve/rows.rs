@@ -35,10 +35,17 @@ pub(crate) struct Row {
     pub(crate) ask: Ask,
     pub(crate) depth: usize,
     pub(crate) queues: usize,
+    /// Queues of the second daemon where it has fewer.
+    pub(crate) queues_b: usize,
 }
 
 const fn row(ask: Ask, depth: usize, queues: usize) -> Row {
-    Row { ask, depth, queues }
+    Row {
+        ask,
+        depth,
+        queues,
+        queues_b: queues,
+    }
 }
 
 /// All rows, in the table's order.
@@ -228,7 +235,12 @@ impl Row {
             Ask::Walk => return "walk of the tree".to_owned(),
         };
         let queues = if self.queues > 1 {
-            format!(" q{}", self.queues)
+            let fewer = if self.queues_b < self.queues {
+                format!("/{}", self.queues_b)
+            } else {
+                String::new()
+            };
+            format!(" q{}{fewer}", self.queues)
         } else {
             String::new()
         };
