@@ -20,12 +20,13 @@
 //! * [`fuse`] decodes requests, asks [`fs`], encodes replies.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
-//! * [`log_limit`], [`path_text`] and [`runtime`] are small services for all of them.
+//! * [`bounded_cache`], [`log_limit`], [`path_text`] and [`runtime`] are small services for all of them.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`unpack`] restores trees from images.
 //! * [`cli`] is one file per subcommand.
 
 pub mod backend;
+pub mod bounded_cache;
 pub mod build;
 pub mod chunk;
 pub mod cli;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 
+use crate::bounded_cache::bounded;
 use crate::chunk::Chunk;
 use crate::destination::Destination;
 use crate::fs::nodes::{Held, Nodes, ROOT};
@@ -77,7 +79,7 @@ impl ImageFs {
     /// A file system over `image`, whose chunks come from `store`.
     pub fn new(image: Arc<Image>, store: Arc<Store>) -> Self {
         let nodes = Nodes::new(image.root());
-        let open = Cache::new(OPEN_GROUPS);
+        let open = bounded(OPEN_GROUPS, OPEN_GROUPS as u64, UnitWeighter);
         Self {
             image,
             store,

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 
+use crate::bounded_cache::bounded;
 use crate::chunk::{Chunk, Digest};
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
@@ -50,7 +52,7 @@ impl ProvedLayout {
         Self {
             table,
             blobs,
-            groups: Cache::new(GROUPS),
+            groups: bounded(GROUPS, GROUPS as u64, UnitWeighter),
         }
     }
 

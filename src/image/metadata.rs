@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::bounded_cache::bounded;
 use crate::image::bootstrap::Bootstrap;
 use crate::image::group::{Group, GroupKey};
 use crate::image::layout::Layout;
@@ -57,7 +58,7 @@ impl Metadata {
         section: Option<Section>,
         layout: Layout,
     ) -> Self {
-        let groups = Cache::with_weighter(256, GROUP_BUDGET, GroupWeight);
+        let groups = bounded(256, GROUP_BUDGET, GroupWeight);
         Self {
             bootstrap,
             superblock,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::bounded_cache::bounded;
 use crate::chunk::{BlobInfo, Digest};
 use crate::image::blob_table::read_blob_table;
 use crate::image::bootstrap::Bootstrap;
@@ -203,7 +204,7 @@ impl Image {
     ) -> Self {
         Self {
             metadata: Metadata::new(bootstrap, superblock, section, layout),
-            nodes: Cache::with_weighter(1024, NODE_BUDGET, NodeWeight),
+            nodes: bounded(1024, NODE_BUDGET, NodeWeight),
             blobs,
             root,
             root_digest,
