@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -25,6 +26,10 @@ pub(super) struct Arguments {
     /// Most entries of a queue.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     queue_size: u16,
+    /// How long a queue's thread looks for the next request before it sleeps,
+    /// while the guest keeps several in flight; 0 to sleep at once.
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 50)]
+    busy_poll: u64,
     /// End when the virtual machine disconnects; otherwise wait for the next.
     #[arg(long)]
     exit_on_disconnect: bool,
@@ -39,6 +44,7 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let options = ServeOptions {
         request_queues: arguments.request_queues,
         queue_size: arguments.queue_size,
+        busy_poll: Duration::from_micros(arguments.busy_poll),
         exit_on_disconnect: arguments.exit_on_disconnect,
         ..ServeOptions::new(arguments.socket)
     };

@@ -52,10 +52,19 @@ impl Device {
         request_queues: usize,
         queue_size: u16,
         tag: Option<&str>,
+        busy_poll: Duration,
     ) -> Self {
         let budget = Arc::new(Semaphore::new(BUDGET));
         let queues = (0..=request_queues)
-            .map(|index| Queue::new(index, server.clone(), memory.clone(), budget.clone()))
+            .map(|index| {
+                Queue::new(
+                    index,
+                    server.clone(),
+                    memory.clone(),
+                    budget.clone(),
+                    busy_poll,
+                )
+            })
             .collect();
         let config = tag.map(|tag| {
             let mut config = tag.as_bytes().to_vec();

@@ -17,6 +17,7 @@ mod device;
 mod exit_events;
 mod flight;
 mod memory;
+mod pace;
 mod queue;
 mod ring;
 mod serve;

@@ -2,6 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
@@ -12,6 +14,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
 use super::chain::Chain;
 use super::flight::{Flight, Waiting};
 use super::memory::destination;
+use super::pace::{Look, Pace};
 use super::ring::notify;
 use super::{Memory, Ring};
 use crate::fs::Errno;
@@ -31,16 +34,20 @@ pub(super) struct Queue {
     memory: Memory,
     budget: Arc<Semaphore>,
     faults: LogLimit,
+    pace: Pace,
     pub(super) flight: Arc<Flight>,
 }
 
 impl Queue {
-    /// Queue `index` of a device whose waiting reads share `budget`.
+    /// Queue `index` of a device whose waiting reads share `budget`. Its thread
+    /// looks for requests for up to `busy_poll` before it sleeps, where that
+    /// pays.
     pub(super) fn new(
         index: usize,
         server: Arc<Server>,
         memory: Memory,
         budget: Arc<Semaphore>,
+        busy_poll: Duration,
     ) -> Self {
         Self {
             index,
@@ -48,6 +55,7 @@ impl Queue {
             memory,
             budget,
             faults: LogLimit::new(),
+            pace: Pace::new(busy_poll),
             flight: Arc::default(),
         }
     }
@@ -57,12 +65,25 @@ impl Queue {
         let Some(_busy) = self.flight.enter() else {
             return;
         };
+        self.pace.woken();
+        self.serve_all(vring, request);
+        self.pace.sleeps();
+    }
+
+    fn serve_all(&self, vring: &Ring, request: &mut Vec<u8>) {
         let mut again = false;
         loop {
             if !set_notification(vring, false) {
                 return;
             }
-            let served = self.drain(vring, request);
+            let mut served = self.drain(vring, request);
+            while self.pace.look(|| self.look(vring)) {
+                let more = self.drain(vring, request);
+                served += more;
+                if more == 0 {
+                    break;
+                }
+            }
             // More in the ring after a round that could take nothing is a ring
             // that makes no sense; the next kick tries again.
             let stuck = again && served == 0;
@@ -97,6 +118,21 @@ impl Queue {
             };
             served += 1;
             used = self.serve(chain, vring, &memory, request);
+        }
+    }
+
+    /// Whether there is a request in the ring.
+    fn look(&self, vring: &Ring) -> Look {
+        let memory = self.memory.memory();
+        let state = vring.get_ref();
+        let queue = state.get_queue();
+        if !state.is_enabled() || !queue.ready() || self.flight.is_stopping() {
+            return Look::GiveUp;
+        }
+        match queue.avail_idx(&*memory, Ordering::Acquire) {
+            Ok(index) if index.0 == queue.next_avail() => Look::Empty,
+            Ok(_) => Look::Ready,
+            Err(_) => Look::GiveUp,
         }
     }
 

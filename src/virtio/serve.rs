@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use vhost::vhost_user::{Error as VhostError, Listener};
@@ -38,6 +39,9 @@ pub struct ServeOptions {
     /// Tag to tell a VMM that asks for the device's configuration; QEMU and
     /// Cloud Hypervisor have the tag on their own command lines.
     pub tag: Option<String>,
+    /// How long a queue's thread looks for the next request before it sleeps,
+    /// while the guest keeps several in flight. Zero: it sleeps at once.
+    pub busy_poll: Duration,
     /// Whether to end when the first VMM disconnects.
     pub exit_on_disconnect: bool,
 }
@@ -50,6 +54,7 @@ impl ServeOptions {
             request_queues: 4,
             queue_size: 1024,
             tag: None,
+            busy_poll: Duration::from_micros(50),
             exit_on_disconnect: false,
         }
     }
@@ -181,6 +186,7 @@ fn connection(
         options.request_queues,
         options.queue_size,
         options.tag.as_deref(),
+        options.busy_poll,
     ));
     let mut daemon = VhostUserDaemon::new("tidegate-vhost".to_owned(), device.clone(), memory)
         .map_err(|error| device_error(&error))?;

@@ -60,7 +60,7 @@ impl Rig {
         let budget = Arc::new(Semaphore::new(BUDGET));
         Self {
             fs,
-            queue: Queue::new(1, server, memory.clone(), budget),
+            queue: Queue::new(1, server, memory.clone(), budget, Duration::ZERO),
             vring,
             memory,
             interrupts,
