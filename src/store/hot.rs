@@ -85,25 +85,29 @@ impl HotRead<'_> {
         from: usize,
         end: usize,
     ) -> Result<(), Unserved> {
-        let mut block = from / BLOCK;
-        let mut left = BLOCK.min(end - from);
-        let mut done = from;
-        let mut good = true;
+        let len = self.chunk_len();
+        let mut unit = tags.unit(from, end, len);
+        let (mut done, mut left) = (from, unit.map_or(0, |(len, _)| len));
         dest.visit(self.place(from), end - from, |mut piece| {
-            while good && !piece.is_empty() {
+            while let (Some((_, tag)), false) = (unit, piece.is_empty()) {
                 let (now, later) = piece.split_at(left.min(piece.len()));
                 mac.update(now);
                 piece = later;
                 left -= now.len();
                 done += now.len();
-                if left == 0 {
-                    good = tags.get(block) == Some(&mac.finalize_and_reset());
-                    block += 1;
-                    left = BLOCK.min(end - done);
+                if left > 0 {
+                    continue;
+                }
+                if *tag != mac.finalize_and_reset() {
+                    unit = None;
+                } else if done < end {
+                    unit = tags.unit(done, end, len);
+                    left = unit.map_or(0, |(len, _)| len);
                 }
             }
-            good
+            unit.is_some()
         });
+        let good = unit.is_some() && left == 0;
         // A destination that is too short must not pass for a checked one.
         if good && done == end {
             Ok(())

@@ -127,3 +127,38 @@ async fn a_guest_that_changes_its_own_buffer_is_counted_as_interference() {
     setup.expect(0).await;
     assert_eq!(setup.count().interference, 1);
 }
+
+/// Spans of 64 KiB have tags of their own; a chunk of two and a half of them.
+#[tokio::test]
+async fn any_altered_block_fails_a_large_read_and_no_other() {
+    const LEN: usize = (128 + 32) << 10;
+    let setup = Setup::new(usual(1, LEN - 5));
+    setup.expect(0).await;
+    let chunk = &setup.image.chunks[0];
+    let whole = |buffer: &mut [u8]| hot(&setup.store, chunk, 0, buffer);
+    let mut buffer = vec![0; LEN - 5];
+    assert!(whole(&mut buffer) && buffer == setup.image.plain[0]);
+    for block in 0..LEN / 4096 {
+        let at = block * 4096 + 4090;
+        alter(&setup, u64::try_from(at).unwrap());
+        assert!(!whole(&mut buffer), "block {block}");
+        assert!(buffer.iter().all(|&byte| byte == 0));
+        // A large read beside it is right: from the next span on, or before.
+        let spans = [(0, 65_536), (65_536, 131_072), (131_072, LEN - 5)];
+        for (from, end) in spans {
+            let served = hot(
+                &setup.store,
+                chunk,
+                u32::try_from(from).unwrap(),
+                &mut buffer[from..end],
+            );
+            assert_eq!(
+                served,
+                !(from..end).contains(&at),
+                "block {block} from {from}"
+            );
+        }
+        alter(&setup, u64::try_from(at).unwrap());
+        assert!(whole(&mut buffer) && buffer == setup.image.plain[0]);
+    }
+}
