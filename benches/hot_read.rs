@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use tidegate::backend::{Backend, Reply};
+use tidegate::backend::{Backend, BlobRange, Opening, whole};
 use tidegate::chunk::{BlobInfo, Chunk, Compressor, Digest, DigestAlgorithm};
 use tidegate::destination::Destination;
 use tidegate::store::{Store, StoreConfig, Verify};
@@ -24,8 +24,8 @@ const CHUNK: usize = 1 << 20;
 struct Source(Bytes);
 
 impl Backend for Source {
-    fn read<'a>(&'a self, _: &'a str, _: u64, _: usize) -> Reply<'a, Bytes> {
-        Box::pin(async { Ok(self.0.clone()) })
+    fn open<'a>(&'a self, _: BlobRange<'a>) -> Opening<'a> {
+        Box::pin(async { Ok(whole(self.0.clone())) })
     }
 
     fn describe(&self) -> String {

@@ -129,6 +129,23 @@ pub struct Chunk {
     pub compressed: bool,
 }
 
+/// Where chunk records can be looked up by position, for fetching neighbours.
+pub trait ChunkRecords: Send + Sync + 'static {
+    /// The record of a chunk; none where there is none or it cannot be read or
+    /// proved. May wait for the disk.
+    fn record(&self, blob: u16, index: u32) -> Option<Chunk>;
+}
+
+/// No records: every chunk stands alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRecords;
+
+impl ChunkRecords for NoRecords {
+    fn record(&self, _: u16, _: u32) -> Option<Chunk> {
+        None
+    }
+}
+
 /// One blob of an image, as its blob table tells it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlobInfo {

@@ -24,7 +24,7 @@ pub fn handle() -> io::Result<&'static Handle> {
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("tidegate-miss")
-        .enable_time()
+        .enable_all()
         .build()?;
     // Of two threads that race here one wins; the other's runtime must be shut
     // down without waiting.

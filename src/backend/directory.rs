@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Backend, BackendError, Reply};
+use super::{Backend, BackendError, BlobRange, Opening, whole};
 
 /// Open files that are kept; past it all are closed and opened again as needed.
 const OPEN_FILES: usize = 256;
@@ -38,14 +38,15 @@ impl DirectoryBackend {
 }
 
 impl Backend for DirectoryBackend {
-    fn read<'a>(&'a self, id: &'a str, offset: u64, len: usize) -> Reply<'a, Bytes> {
-        let (shared, id) = (Arc::clone(&self.shared), id.to_owned());
+    fn open<'a>(&'a self, range: BlobRange<'a>) -> Opening<'a> {
+        let (shared, id) = (Arc::clone(&self.shared), range.id.to_owned());
+        let (offset, len) = (range.offset, range.len);
         Box::pin(async move {
             if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(BackendError::BadId { id });
             }
             let failed = (id.clone(), shared.describe());
-            tokio::task::spawn_blocking(move || shared.read(&id, offset, len))
+            let bytes = tokio::task::spawn_blocking(move || shared.read(&id, offset, len))
                 .await
                 .unwrap_or_else(|lost| {
                     let (id, source_name) = failed;
@@ -57,7 +58,8 @@ impl Backend for DirectoryBackend {
                         len,
                         source,
                     })
-                })
+                })?;
+            Ok(whole(bytes))
         })
     }
 
@@ -148,10 +150,30 @@ fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::TryStreamExt as _;
+
     use super::*;
+    use crate::backend::Class;
 
     fn id(digit: char) -> String {
         String::from(digit).repeat(64)
+    }
+
+    async fn read(
+        backend: &DirectoryBackend,
+        id: &str,
+        offset: u64,
+        len: usize,
+    ) -> Result<Bytes, BackendError> {
+        let class = Class::Demand;
+        let range = BlobRange {
+            id,
+            offset,
+            len,
+            class,
+        };
+        let parts: Vec<Bytes> = backend.open(range).await?.try_collect().await?;
+        Ok(parts.concat().into())
     }
 
     #[tokio::test]
@@ -159,8 +181,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(id('a')), b"0123456789").unwrap();
         let backend = DirectoryBackend::new(dir.path().into());
-        assert_eq!(&backend.read(&id('a'), 3, 4).await.unwrap()[..], b"3456");
-        assert!(backend.read(&id('a'), 10, 0).await.unwrap().is_empty());
+        assert_eq!(&read(&backend, &id('a'), 3, 4).await.unwrap()[..], b"3456");
+        assert!(read(&backend, &id('a'), 10, 0).await.unwrap().is_empty());
     }
 
     #[tokio::test]
@@ -169,7 +191,7 @@ mod tests {
         let backend = DirectoryBackend::new(dir.path().into());
         let up = format!("../{}", "a".repeat(61));
         for bad in ["", "..", "/etc/passwd", up.as_str(), &"g".repeat(64)] {
-            let error = backend.read(bad, 0, 1).await.unwrap_err();
+            let error = read(&backend, bad, 0, 1).await.unwrap_err();
             assert!(matches!(error, BackendError::BadId { .. }), "{error}");
         }
     }
@@ -180,7 +202,10 @@ mod tests {
         let path = dir.path().join(id('b'));
         std::fs::write(&path, b"0123456789").unwrap();
         let backend = DirectoryBackend::new(dir.path().into());
-        let text = backend.read(&id('b'), 8, 5).await.unwrap_err().to_string();
+        let text = read(&backend, &id('b'), 8, 5)
+            .await
+            .unwrap_err()
+            .to_string();
         for part in [path.to_str().unwrap(), "2 of 5", "offset 8"] {
             assert!(text.contains(part), "{text}");
         }
@@ -192,7 +217,7 @@ mod tests {
         std::fs::create_dir(dir.path().join(id('d'))).unwrap();
         let backend = DirectoryBackend::new(dir.path().into());
         for bad in [id('c'), id('d')] {
-            let error = backend.read(&bad, 0, 1).await.unwrap_err();
+            let error = read(&backend, &bad, 0, 1).await.unwrap_err();
             assert!(matches!(error, BackendError::Open { .. }), "{error}");
         }
     }
@@ -203,10 +228,10 @@ mod tests {
         let path = dir.path().join(id('e'));
         std::fs::write(&path, b"old").unwrap();
         let backend = DirectoryBackend::new(dir.path().into());
-        backend.read(&id('e'), 0, 3).await.unwrap();
+        read(&backend, &id('e'), 0, 3).await.unwrap();
         let staged = dir.path().join("staged");
         std::fs::write(&staged, b"new").unwrap();
         std::fs::rename(&staged, &path).unwrap();
-        assert_eq!(&backend.read(&id('e'), 0, 3).await.unwrap()[..], b"new");
+        assert_eq!(&read(&backend, &id('e'), 0, 3).await.unwrap()[..], b"new");
     }
 }

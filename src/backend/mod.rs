@@ -1,24 +1,64 @@
 //! Where blobs live.
 //!
 //! A [`Backend`] reads ranges of blobs by name and trusts nothing: what it
-//! returns is proved by `store`. May use: `chunk`. Used by: `store`, `cli`.
+//! returns is proved by `store`. [`sources`] puts several of them in order.
+//! May use: `chunk`. Used by: `store`, `cli`.
 
 pub mod directory;
+pub mod sources;
 
-use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, future, stream};
+
+/// Why bytes are asked for: peers and proxies are told, and the scheduler's
+/// order follows it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Class {
+    /// A guest waits for them.
+    Demand,
+    /// A guest will probably ask for them next.
+    Readahead,
+    /// They are fetched in the background.
+    Prefetch,
+}
+
+/// A range of a blob.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlobRange<'a> {
+    /// The blob: 64 hexadecimal digits.
+    pub id: &'a str,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes, at least 1.
+    pub len: usize,
+    /// Why it is asked for.
+    pub class: Class,
+}
+
+/// The bytes of a range as they arrive: exactly as many as were asked for, or
+/// an error at the end.
+pub type Body = BoxStream<'static, Result<Bytes, BackendError>>;
+
+/// The body of an answer that came in one piece.
+pub fn whole(bytes: Bytes) -> Body {
+    stream::once(future::ready(Ok(bytes))).boxed()
+}
 
 /// A backend's answer that is under way.
-pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+pub type Opening<'a> = BoxFuture<'a, Result<Body, BackendError>>;
 
 /// A source of blobs.
 pub trait Backend: Send + Sync + 'static {
-    /// Reads exactly `len` bytes of blob `id` (64 hexadecimal digits) from
-    /// `offset` on. Called inside the runtime of [`crate::runtime`].
-    fn read<'a>(&'a self, id: &'a str, offset: u64, len: usize) -> Reply<'a, Bytes>;
+    /// Asks for a range. The future ends when the source has agreed to deliver
+    /// (for HTTP: when status and headers were checked); the bytes follow in
+    /// the body. One try: retries are [`sources`]' work. Called inside the
+    /// runtime of [`crate::runtime`]; dropping future or body ends the request.
+    fn open<'a>(&'a self, range: BlobRange<'a>) -> Opening<'a>;
 
     /// What the source is, for messages: a directory, a URL without secrets.
     fn describe(&self) -> String;
@@ -73,4 +113,21 @@ pub enum BackendError {
         /// Bytes there are.
         got: usize,
     },
+}
+
+impl BackendError {
+    /// Whether the same request may succeed a moment later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Short { .. } => true,
+            Self::BadId { .. } | Self::Open { .. } => false,
+        }
+    }
+
+    /// How long the source asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Io { .. } | Self::BadId { .. } | Self::Open { .. } | Self::Short { .. } => None,
+        }
+    }
 }

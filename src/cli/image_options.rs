@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::backend::directory::DirectoryBackend;
+use crate::backend::sources::Sources;
 use crate::chunk::Digest;
 use crate::cli::{Failure, size};
 use crate::image::{Image, Pin};
@@ -84,16 +85,16 @@ impl ImageOptions {
     }
 
     /// Opens the store of the image's chunks.
-    pub(super) fn open_store(&self, image: &Image) -> Result<Arc<Store>, Failure> {
+    pub(super) fn open_store(&self, image: &Arc<Image>) -> Result<Arc<Store>, Failure> {
         self.open_store_with(image, self.verify)
     }
 
     /// Opens a store that proves everything, whatever `--verify` says.
-    pub(super) fn open_checking_store(&self, image: &Image) -> Result<Arc<Store>, Failure> {
+    pub(super) fn open_checking_store(&self, image: &Arc<Image>) -> Result<Arc<Store>, Failure> {
         self.open_store_with(image, Verify::Always)
     }
 
-    fn open_store_with(&self, image: &Image, verify: Verify) -> Result<Arc<Store>, Failure> {
+    fn open_store_with(&self, image: &Arc<Image>, verify: Verify) -> Result<Arc<Store>, Failure> {
         let config = self.config()?;
         let blobs = self.blobs.clone().or(config.blobs).ok_or(
             "Give the directory of the image's blobs with --blobs DIR or the key blobs of --config",
@@ -105,7 +106,10 @@ impl ImageOptions {
             deadline: Duration::from_secs(self.deadline),
             tag_budget: self.tag_budget,
         };
-        Ok(Store::open(store, backend, image.blobs().to_vec())?)
+        let sources = Sources::single(backend);
+        let blobs = image.blobs().to_vec();
+        let records = Arc::clone(image);
+        Ok(Store::open_with(store, sources, blobs, records)?)
     }
 
     fn config(&self) -> Result<Config, Failure> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::chunk::Digest;
+use crate::chunk::{Chunk, ChunkRecords, Digest};
 use crate::image::directory::Directory;
 use crate::image::error::ImageError;
 use crate::image::file::{ChunkGroup, File};
@@ -16,6 +16,13 @@ use crate::image::proof;
 /// Longest canonical path of a hard link in bytes, which bounds the steps that
 /// one lookup can cost.
 pub const LINK_PATH_MAX: usize = 4096;
+
+impl ChunkRecords for Image {
+    fn record(&self, blob: u16, index: u32) -> Option<Chunk> {
+        let bootstrap = &self.metadata.bootstrap;
+        self.metadata.layout.chunk(bootstrap, blob, index).ok()
+    }
+}
 
 impl Image {
     /// The node behind a reference: from memory, or loaded and proved.

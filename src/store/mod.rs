@@ -44,21 +44,23 @@ use self::flight::Flights;
 use self::hot::{HotRead, Unserved};
 use self::spare::Spare;
 use self::tags::TagCache;
-use crate::backend::Backend;
-use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk};
+use crate::backend::sources::Sources;
+use crate::backend::{Backend, Class};
+use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, ChunkRecords, NoRecords};
 use crate::destination::Destination;
 use crate::log_limit::LogLimit;
 
 /// One blob and its cache, which is opened at the blob's first read.
 struct Blob {
     info: BlobInfo,
-    file: OnceLock<Option<CacheFile>>,
+    file: OnceLock<Option<Arc<CacheFile>>>,
 }
 
 /// The chunks of one image.
 pub struct Store {
     config: StoreConfig,
-    backend: Arc<dyn Backend>,
+    sources: Sources,
+    records: Arc<dyn ChunkRecords>,
     blobs: Box<[Blob]>,
     tags: TagCache,
     flights: Arc<Flights>,
@@ -78,15 +80,30 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// A store over the blobs of one image, in the order of its blob table.
-    /// Opens no file and starts no thread.
+    /// A store with one source, which fetches each chunk for itself.
     ///
     /// # Errors
-    /// When a blob has a name that is none, or the system has no random bytes.
+    /// As [`Store::open_with`].
     pub fn open(
         config: StoreConfig,
         backend: Arc<dyn Backend>,
         blobs: Vec<BlobInfo>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let sources = Sources::single(backend);
+        Self::open_with(config, sources, blobs, Arc::new(NoRecords))
+    }
+
+    /// A store over the blobs of one image, in the order of its blob table;
+    /// `records` tells the neighbours of a chunk. Opens no file and starts no
+    /// thread.
+    ///
+    /// # Errors
+    /// When a blob has a name that is none, or the system has no random bytes.
+    pub fn open_with(
+        config: StoreConfig,
+        sources: Sources,
+        blobs: Vec<BlobInfo>,
+        records: Arc<dyn ChunkRecords>,
     ) -> Result<Arc<Self>, StoreError> {
         let count = blobs.len();
         if count > usize::from(u16::MAX) + 1 {
@@ -104,7 +121,8 @@ impl Store {
         Ok(Arc::new(Self {
             tags: TagCache::new(config.tag_budget)?,
             config,
-            backend,
+            sources,
+            records,
             blobs: blobs.collect(),
             flights: Arc::default(),
             bounds: OnceLock::new(),
@@ -189,6 +207,20 @@ impl Store {
             async move { store.bring_in_time(chunk).await.map_err(Arc::new) }
         });
         flight.await
+    }
+
+    /// Brings a chunk into the cache before anybody asks for it; nothing is
+    /// read or proved if it is there already. Must run inside the runtime of
+    /// [`crate::runtime`]. Bytes that came from a source are in the answer.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn bring_ahead(
+        self: &Arc<Self>,
+        chunk: Chunk,
+        _class: Class,
+    ) -> Result<u64, Arc<StoreError>> {
+        self.read(chunk).await.map(|_| u64::from(chunk.stored_len))
     }
 
     /// What the store has counted.

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
 
 use super::cache_file::CacheFile;
 use super::counters::count;
@@ -13,6 +14,8 @@ use super::decompress::decompress;
 use super::error::{Damage, StoreError};
 use super::tags::Tags;
 use super::{Store, Verify};
+use crate::backend::sources::Avoid;
+use crate::backend::{BlobRange, Class};
 use crate::chunk::Chunk;
 
 /// Times that a chunk is fetched before it is called damaged.
@@ -120,9 +123,9 @@ impl Store {
 
     /// Fetches, proves and keeps a chunk.
     async fn fetch(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, StoreError> {
-        let mut attempt = 1;
+        let (mut attempt, mut avoid) = (1, 0);
         loop {
-            let stored = self.ask_backend(&chunk).await?;
+            let (source, stored) = self.ask_source(&chunk, avoid).await?;
             let proved = self.cpu(move |store| store.unpack(&chunk, stored)).await;
             let reason = match proved {
                 Some(Ok((bytes, tags))) => {
@@ -135,11 +138,13 @@ impl Store {
                 None => return Err(lost(&chunk)),
             };
             count(&self.counters.proof_failures_source);
+            self.sources.lied(source);
+            avoid |= 1 << source.min(63);
             let damaged = StoreError::Damaged {
                 id: self.blob_id(&chunk),
                 index: chunk.index,
                 digest: chunk.digest,
-                source_name: self.backend.describe(),
+                source_name: self.sources.describe(source),
                 reason: Box::new(reason),
             };
             if attempt == ATTEMPTS {
@@ -152,17 +157,31 @@ impl Store {
         }
     }
 
-    /// The stored form of a chunk, as the backend tells it.
-    async fn ask_backend(&self, chunk: &Chunk) -> Result<Bytes, StoreError> {
+    /// The stored form of a chunk, as a source tells it.
+    async fn ask_source(&self, chunk: &Chunk, avoid: Avoid) -> Result<(usize, Bytes), StoreError> {
         let id = self.blob_id(chunk);
-        let len = usize::try_from(chunk.stored_len).unwrap_or(usize::MAX);
+        let range = BlobRange {
+            id: &id,
+            offset: chunk.stored_offset,
+            len: usize::try_from(chunk.stored_len).unwrap_or(usize::MAX),
+            class: Class::Demand,
+        };
         let _permit = self.bounds().fetch().await;
         count(&self.counters.fetches);
-        match self.backend.read(&id, chunk.stored_offset, len).await {
-            Ok(stored) => {
+        let got = async {
+            let opened = self.sources.open(range, avoid).await?;
+            let mut stored = BytesMut::new();
+            let mut body = opened.body;
+            while let Some(part) = body.try_next().await? {
+                stored.extend_from_slice(&part);
+            }
+            Ok((opened.source, stored.freeze()))
+        };
+        match got.await {
+            Ok((source, stored)) => {
                 let got = u64::try_from(stored.len()).unwrap_or(u64::MAX);
                 self.counters.fetched_bytes.fetch_add(got, Relaxed);
-                Ok(stored)
+                Ok((source, stored))
             }
             Err(source) => {
                 count(&self.counters.fetch_errors);
@@ -224,12 +243,13 @@ impl Store {
 
     /// The cache file of the chunk's blob, opened at its first use. May wait
     /// for the disk.
-    fn cache_file(&self, chunk: &Chunk) -> Option<&CacheFile> {
+    fn cache_file(&self, chunk: &Chunk) -> Option<&Arc<CacheFile>> {
         let blob = self.blobs.get(usize::from(chunk.blob))?;
         let file = blob.file.get_or_init(|| {
             CacheFile::open(self.config.cache.as_deref(), &blob.info)
                 .inspect_err(|error| self.cache_failed(error))
                 .ok()
+                .map(Arc::new)
         });
         file.as_ref()
     }

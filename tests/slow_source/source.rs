@@ -4,9 +4,8 @@ use std::future;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tidegate::backend::directory::DirectoryBackend;
-use tidegate::backend::{Backend, Reply};
+use tidegate::backend::{Backend, BlobRange, Opening};
 
 /// How long an answer takes.
 pub(crate) const DELAY: Duration = Duration::from_millis(300);
@@ -85,7 +84,7 @@ impl SlowSource {
 }
 
 impl Backend for SlowSource {
-    fn read<'a>(&'a self, id: &'a str, offset: u64, len: usize) -> Reply<'a, Bytes> {
+    fn open<'a>(&'a self, range: BlobRange<'a>) -> Opening<'a> {
         Box::pin(async move {
             let hangs = self.change(|state| {
                 state.requests += 1;
@@ -98,7 +97,7 @@ impl Backend for SlowSource {
                 future::pending::<()>().await;
             }
             tokio::time::sleep(DELAY).await;
-            self.blobs.read(id, offset, len).await
+            self.blobs.open(range).await
         })
     }
 

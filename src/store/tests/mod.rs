@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Snapshot, Store, StoreConfig, Verify};
-use crate::backend::{Backend, Reply};
+use crate::backend::{Backend, BlobRange, Opening, whole};
 use crate::chunk::{BlobInfo, Chunk, Compressor, Digest, DigestAlgorithm};
 use crate::destination::Destination;
 
@@ -118,7 +118,7 @@ impl Drop for Done<'_> {
 }
 
 impl Backend for Source {
-    fn read<'a>(&'a self, _: &'a str, offset: u64, len: usize) -> Reply<'a, Bytes> {
+    fn open<'a>(&'a self, range: BlobRange<'a>) -> Opening<'a> {
         Box::pin(async move {
             self.reads.fetch_add(1, SeqCst);
             let now = self.now.fetch_add(1, SeqCst) + 1;
@@ -128,13 +128,13 @@ impl Backend for Source {
                 std::future::pending::<()>().await;
             }
             tokio::time::sleep(self.delay).await;
-            let at = usize::try_from(offset).unwrap();
-            let mut bytes = self.blob.lock()[at..at + len].to_vec();
+            let at = usize::try_from(range.offset).unwrap();
+            let mut bytes = self.blob.lock()[at..at + range.len].to_vec();
             let lie = self.lies.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1));
             if lie.is_ok() {
                 bytes[0] ^= 1;
             }
-            Ok(bytes.into())
+            Ok(whole(bytes.into()))
         })
     }
 
