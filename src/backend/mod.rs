@@ -5,6 +5,9 @@
 //! May use: `chunk`. Used by: `store`, `cli`.
 
 pub mod directory;
+pub mod oss;
+pub mod s3;
+pub mod secret;
 pub mod sources;
 
 use std::path::PathBuf;
