@@ -29,6 +29,10 @@ pub(super) struct ImageOptions {
     /// private temporary file.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Most bytes that the cache directory may take, for all who share it;
+    /// what was not used for longest makes room.
+    #[arg(long, value_name = "SIZE", value_parser = size::on_disk)]
+    cache_limit: Option<u64>,
     /// Root digest that the image must have: everything served is proved
     /// against it.
     #[arg(long, value_name = "sha256:HEX", value_parser = parse_root)]
@@ -102,6 +106,7 @@ impl ImageOptions {
         let backend = Arc::new(DirectoryBackend::new(blobs));
         let store = StoreConfig {
             cache: self.cache.clone().or(config.cache),
+            cache_limit: self.cache_limit,
             verify,
             deadline: Duration::from_secs(self.deadline),
             tag_budget: self.tag_budget,

@@ -13,6 +13,11 @@ pub(super) fn chunk_size(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("{text} is no power of two from 4KiB to 16MiB"))
 }
 
+/// Parses a size in bytes on a disk.
+pub(super) fn on_disk(text: &str) -> Result<u64, String> {
+    Ok(text.parse::<ByteSize>()?.as_u64())
+}
+
 /// Parses a size in bytes.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
     let bytes = text.parse::<ByteSize>()?.as_u64();

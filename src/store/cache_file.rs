@@ -1,4 +1,5 @@
-//! The cache of one blob on disk: two files in `CACHE/tidegate/`.
+//! The cache of one blob on disk: two files in
+//! `CACHE/tidegate/v1/`.
 //!
 //! * `<blob id>-<16 hex digits of the layout digest>.data`: the blob's
 //!   uncompressed layout, sparse; a chunk lies at its `offset`.
@@ -10,13 +11,21 @@
 //! data is proved before use, and so nothing is ever synced. Neither is mapped
 //! into memory: others may truncate them at any time.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+#![allow(dead_code)] // The scheduler takes claims from the next step on.
+
+use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+
+use super::host::lock::{self, Kind};
+use super::host::place;
 use super::residency::Residency;
 use crate::chunk::{BlobInfo, Chunk};
 use crate::destination::Destination;
@@ -33,6 +42,8 @@ pub(super) struct CacheFile {
     data: File,
     map: Option<File>,
     resident: Residency,
+    /// Chunks whose claim this file has.
+    claimed: Mutex<HashSet<u32>>,
     nowait: bool,
 }
 
@@ -43,11 +54,8 @@ impl CacheFile {
         let (data, map) = match cache {
             None => (tempfile::tempfile()?, None),
             Some(cache) => {
-                let dir = cache.join("tidegate");
-                DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-                let layout = blob.layout.to_string();
-                let layout = layout.get(..16).unwrap_or_default();
-                let open = |kind| open_shared(&dir.join(format!("{}-{layout}.{kind}", blob.id)));
+                let (dir, stem) = (place::directory(cache)?, place::stem(blob));
+                let open = |kind| place::open_shared(&dir.join(format!("{stem}.{kind}")));
                 (open("data")?, Some(open("map")?))
             }
         };
@@ -56,6 +64,7 @@ impl CacheFile {
             data,
             map,
             resident: Residency::new(blob.chunks),
+            claimed: Mutex::default(),
             nowait,
         })
     }
@@ -78,11 +87,15 @@ impl CacheFile {
 
     /// Whether this process or the map says that the chunk is in the cache.
     pub(super) fn is_resident(&self, index: u32) -> bool {
-        self.is_known(index)
-            || self.map.as_ref().is_some_and(|map| {
-                let mut byte = [0];
-                matches!(map.read_at(&mut byte, index.into()), Ok(1)) && byte == [RESIDENT]
-            })
+        self.is_known(index) || self.is_mapped(index)
+    }
+
+    /// Whether the map says that the chunk is in the cache.
+    fn is_mapped(&self, index: u32) -> bool {
+        self.map.as_ref().is_some_and(|map| {
+            let mut byte = [0];
+            matches!(map.read_at(&mut byte, index.into()), Ok(1)) && byte == [RESIDENT]
+        })
     }
 
     /// The cache's copy of a chunk, not proved; `None` when it is cut short.
@@ -122,37 +135,77 @@ impl CacheFile {
     }
 }
 
-/// The right to fetch a chunk: no other process that shares the cache does it at
-/// the same time. Given back when dropped, and when the process dies.
+/// The right to fetch and write a chunk: nobody else who shares the cache has it
+/// at the same time. Given back when dropped, and when the process dies.
 pub(super) struct Claim {
-    _file: Arc<CacheFile>,
+    file: Arc<CacheFile>,
+    index: u32,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = self.file.claimed.lock();
+        if let Some(map) = &self.file.map {
+            lock::unlock(map, claim_range(self.index));
+        }
+        claimed.remove(&self.index);
+    }
 }
 
 impl CacheFile {
-    /// Tries to be the one who fetches a chunk. None: another process is at it,
-    /// and the chunk will be there soon.
-    pub(super) fn claim(self: &Arc<Self>, _index: u32) -> Option<Claim> {
-        Some(Claim {
-            _file: Arc::clone(self),
-        })
+    /// Tries to be the one who fetches a chunk. None: somebody else is at it, in
+    /// this process or another, and the chunk will be there soon. One system
+    /// call.
+    pub(super) fn claim(self: &Arc<Self>, index: u32) -> Option<Claim> {
+        let mut claimed = self.claimed.lock();
+        // Locks of one open file do not exclude each other.
+        if !claimed.insert(index) {
+            return None;
+        }
+        let granted = self.map.as_ref().is_none_or(|map| {
+            // A lock that cannot be had for lack of memory must not keep anyone
+            // from fetching.
+            lock::try_lock(map, claim_range(index), Kind::Exclusive).unwrap_or(true)
+        });
+        if !granted {
+            claimed.remove(&index);
+            return None;
+        }
+        drop(claimed);
+        let file = Arc::clone(self);
+        Some(Claim { file, index })
+    }
+
+    /// Whether the map says of chunks `from..from + count` that they are there.
+    /// One read; what the map does not have is not there.
+    pub(super) fn resident_run(&self, from: u32, count: usize) -> Vec<bool> {
+        let mut bytes = vec![0; count];
+        if let Some(map) = &self.map {
+            // What could not be read stays 0.
+            let _ = map.read_at(&mut bytes, from.into());
+        }
+        let known = |index: u32| self.map.is_none() && self.is_known(index);
+        (from..=u32::MAX)
+            .zip(bytes)
+            .map(|(index, byte)| byte == RESIDENT || known(index))
+            .collect()
+    }
+
+    /// Whether the chunk was seen here and is gone by now, as the map says. If
+    /// so, it is forgotten here too.
+    pub(super) fn was_evicted(&self, index: u32) -> bool {
+        let gone = self.map.is_some() && self.is_known(index) && !self.is_mapped(index);
+        if gone {
+            self.resident.put(index, false);
+        }
+        gone
     }
 }
 
-/// Opens a file that processes share, and refuses what is no regular file.
-fn open_shared(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        let text = format!("{} is not a regular file", path.display());
-        return Err(io::Error::other(text));
-    }
-    Ok(file)
+/// The byte of the map whose lock is the claim of a chunk.
+fn claim_range(index: u32) -> Range<u64> {
+    let at = u64::from(index);
+    at..at + 1
 }
 
 /// Whether `nowait` reads are to be used on a file. Where the file system does

@@ -52,6 +52,9 @@ pub struct StoreConfig {
     /// and between processes. Without one, chunks live in a private unnamed
     /// file that goes with the process.
     pub cache: Option<PathBuf>,
+    /// Most bytes that the cache directory may take on the disk, whoever shares
+    /// it. Without one it grows.
+    pub cache_limit: Option<u64>,
     /// When bytes are proved.
     pub verify: Verify,
     /// How long the read of one chunk may take before it fails.
@@ -65,6 +68,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             cache: None,
+            cache_limit: None,
             verify: Verify::Always,
             deadline: Duration::from_secs(30),
             tag_budget: 64 << 20,

@@ -19,6 +19,7 @@ mod counters;
 mod decompress;
 mod error;
 mod flight;
+mod host;
 mod hot;
 mod residency;
 mod slow;
@@ -41,6 +42,7 @@ use self::bounds::Bounds;
 use self::cache_file::CacheFile;
 use self::counters::count;
 use self::flight::Flights;
+use self::host::HostCache;
 use self::hot::{HotRead, Unserved};
 use self::spare::Spare;
 use self::tags::TagCache;
@@ -59,6 +61,7 @@ struct Blob {
 /// The chunks of one image.
 pub struct Store {
     config: StoreConfig,
+    host: HostCache,
     sources: Sources,
     records: Arc<dyn ChunkRecords>,
     blobs: Box<[Blob]>,
@@ -120,6 +123,7 @@ impl Store {
         });
         Ok(Arc::new(Self {
             tags: TagCache::new(config.tag_budget)?,
+            host: HostCache::new(&config),
             config,
             sources,
             records,

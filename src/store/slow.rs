@@ -246,10 +246,10 @@ impl Store {
     fn cache_file(&self, chunk: &Chunk) -> Option<&Arc<CacheFile>> {
         let blob = self.blobs.get(usize::from(chunk.blob))?;
         let file = blob.file.get_or_init(|| {
-            CacheFile::open(self.config.cache.as_deref(), &blob.info)
+            self.host
+                .blob(&blob.info)
                 .inspect_err(|error| self.cache_failed(error))
                 .ok()
-                .map(Arc::new)
         });
         file.as_ref()
     }

@@ -126,7 +126,7 @@ impl Rig {
 
     /// The cache's file of this kind, `data` or `map`.
     pub(crate) fn cache_path(&self, kind: &str) -> PathBuf {
-        let entries = fs::read_dir(self.cache.path().join("tidegate")).unwrap();
+        let entries = fs::read_dir(self.cache.path().join("tidegate/v1")).unwrap();
         let mut paths = entries.map(|entry| entry.unwrap().path());
         let wanted = |path: &PathBuf| path.extension() == Some(OsStr::new(kind));
         paths.find(wanted).unwrap()

@@ -150,6 +150,7 @@ async fn cache_files_are_the_owners_alone() {
     setup.expect(0).await;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&setup.dir.path().join("tidegate")), 0o700);
+    assert_eq!(mode(&setup.dir.path().join("tidegate/v1")), 0o700);
     assert_eq!(mode(&setup.file("data")), 0o600);
     assert_eq!(mode(&setup.file("map")), 0o600);
 }

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod cache;
+mod claims;
 mod hot;
 mod source;
 mod vandal;
@@ -220,7 +221,7 @@ fn hot(store: &Store, chunk: &Chunk, from: u32, buffer: &mut [u8]) -> bool {
 
 fn cache_file(dir: &Path, blob: &BlobInfo, kind: &str) -> PathBuf {
     let layout = blob.layout.to_string();
-    dir.join(format!("tidegate/{}-{}.{kind}", blob.id, &layout[..16]))
+    dir.join(format!("tidegate/v1/{}-{}.{kind}", blob.id, &layout[..16]))
 }
 
 /// Flips one bit of the cache's data file.
