@@ -1,55 +1,78 @@
-//! Bounds on what the slow path does at once.
+//! Bounds on what the slow path holds and does at once.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::backend::Class;
 use crate::chunk::Chunk;
 
-/// Requests to the backend under way at once.
-const FETCHES: usize = 64;
-
-/// Memory of chunks under way at once, in units of 4 KiB: 256 MiB, several
+/// Memory of chunks that readers wait for, in units of 4 KiB: 192 MiB, several
 /// times the largest chunk in stored and uncompressed form.
-const ROOM: usize = 65_536;
+const ROOM: usize = 49_152;
 
-/// Permits for requests, processor work and memory.
+/// The same for chunks that are fetched ahead of readers: 96 MiB.
+const ROOM_AHEAD: usize = 24_576;
+
+/// Permits for processor work and memory.
 pub(super) struct Bounds {
-    fetches: Arc<Semaphore>,
     cpu: Arc<Semaphore>,
+    cpu_prefetch: Arc<Semaphore>,
     room: Arc<Semaphore>,
+    room_ahead: Arc<Semaphore>,
 }
 
 /// Leave to go on, until dropped. `None` inside when the semaphore was closed,
 /// which nothing does.
 pub(super) type Permit = Option<OwnedSemaphorePermit>;
 
+/// Leave to keep a core busy.
+pub(super) type CpuPermit = (Permit, Permit);
+
 impl Default for Bounds {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
-            fetches: Arc::new(Semaphore::new(FETCHES)),
-            cpu: Arc::new(Semaphore::new(cores)),
-            room: Arc::new(Semaphore::new(ROOM)),
+            cpu: semaphore(cores),
+            cpu_prefetch: semaphore((cores / 2).max(1)),
+            room: semaphore(ROOM),
+            room_ahead: semaphore(ROOM_AHEAD),
         }
     }
 }
 
 impl Bounds {
-    /// Leave to ask the backend.
-    pub(super) async fn fetch(&self) -> Permit {
-        Arc::clone(&self.fetches).acquire_owned().await.ok()
-    }
-
-    /// Leave to keep a core busy.
-    pub(super) async fn cpu(&self) -> Permit {
-        Arc::clone(&self.cpu).acquire_owned().await.ok()
+    /// Leave to keep a core busy. Prefetch waits where readers do not see it,
+    /// and never has all cores.
+    pub(super) async fn cpu(&self, class: Class) -> CpuPermit {
+        let prefetch = match class {
+            Class::Demand | Class::Readahead => None,
+            Class::Prefetch => one(&self.cpu_prefetch).await,
+        };
+        (one(&self.cpu).await, prefetch)
     }
 
     /// Leave to hold a chunk in both its forms.
-    pub(super) async fn room(&self, chunk: &Chunk) -> Permit {
-        let units = chunk.len.saturating_add(chunk.stored_len) / 4096 + 1;
-        let room = Arc::clone(&self.room);
-        room.acquire_many_owned(units).await.ok()
+    pub(super) async fn room(&self, chunk: &Chunk, class: Class) -> Permit {
+        let room = match class {
+            Class::Demand => &self.room,
+            Class::Readahead | Class::Prefetch => &self.room_ahead,
+        };
+        Arc::clone(room).acquire_many_owned(units(chunk)).await.ok()
     }
+
+    /// The same for a chunk that nobody waits for, if there is room now.
+    pub(super) fn room_now(&self, chunk: &Chunk) -> Permit {
+        let room = Arc::clone(&self.room_ahead);
+        room.try_acquire_many_owned(units(chunk)).ok()
+    }
+}
+
+async fn one(semaphore: &Arc<Semaphore>) -> Permit {
+    Arc::clone(semaphore).acquire_owned().await.ok()
+}
+
+fn units(chunk: &Chunk) -> u32 {
+    chunk.len.saturating_add(chunk.stored_len) / 4096 + 1
 }

@@ -27,6 +27,8 @@ pub struct Counters {
     pub(super) misses: AtomicU64,
     pub(super) fetches: AtomicU64,
     pub(super) fetched_bytes: AtomicU64,
+    pub(super) fetched_chunks: AtomicU64,
+    pub(super) fetched_ahead: AtomicU64,
     pub(super) cache_proofs: AtomicU64,
     pub(super) proof_failures_cache: AtomicU64,
     pub(super) proof_failures_source: AtomicU64,
@@ -45,10 +47,14 @@ pub struct Snapshot {
     pub hit_bytes: u64,
     /// Chunk reads that took the slow path.
     pub misses: u64,
-    /// Requests to the backend.
+    /// Requests to the sources; one may bring many chunks.
     pub fetches: u64,
-    /// Stored bytes that the backend delivered.
+    /// Stored bytes that the sources delivered.
     pub fetched_bytes: u64,
+    /// Chunks that came from a source and proved.
+    pub fetched_chunks: u64,
+    /// Of those, chunks that no reader had asked for when they came.
+    pub fetched_ahead: u64,
     /// Chunks of the cache that were proved against their digest.
     pub cache_proofs: u64,
     /// Chunks of the cache that failed their proof.
@@ -60,7 +66,7 @@ pub struct Snapshot {
     /// Checks that failed in the reader's memory while the cache's copy was
     /// right: the reader (or a repair at that moment) changed the bytes.
     pub interference: u64,
-    /// Requests that the backend could not answer.
+    /// Requests that no source answered, or that broke off.
     pub fetch_errors: u64,
     /// Chunks that could not be written to the cache.
     pub cache_write_errors: u64,
@@ -84,6 +90,8 @@ impl Counters {
             misses: self.misses.load(Relaxed),
             fetches: self.fetches.load(Relaxed),
             fetched_bytes: self.fetched_bytes.load(Relaxed),
+            fetched_chunks: self.fetched_chunks.load(Relaxed),
+            fetched_ahead: self.fetched_ahead.load(Relaxed),
             cache_proofs: self.cache_proofs.load(Relaxed),
             proof_failures_cache: self.proof_failures_cache.load(Relaxed),
             proof_failures_source: self.proof_failures_source.load(Relaxed),

@@ -1,5 +1,6 @@
 //! Why the store could not do what it was asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::BackendError;
@@ -57,7 +58,7 @@ pub enum StoreError {
         digest: Digest,
         /// What the backend said.
         #[source]
-        source: Box<BackendError>,
+        source: Arc<BackendError>,
     },
     /// The backend's bytes are not the chunk.
     #[error(

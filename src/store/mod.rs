@@ -5,6 +5,7 @@
 //! which takes the chunk from the cache if it proves and else from the
 //! backend. May use: `backend`, `chunk`, `destination`. Used by: `fs`, `cli`.
 //!
+//! * `fetch` decides which chunks are asked for next and in which requests.
 //! * `hot` checks blocks by tag over the reader's memory, `slow` proves whole
 //!   chunks privately, `flight` makes one task of many equal reads, `bounds`
 //!   limits what is under way.
@@ -18,6 +19,7 @@ mod config;
 mod counters;
 mod decompress;
 mod error;
+mod fetch;
 mod flight;
 mod host;
 mod hot;
@@ -30,18 +32,20 @@ mod tests;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 
 pub use self::config::{StoreConfig, UnknownVerify, Verify};
 pub use self::counters::{Counters, Snapshot};
 pub use self::error::{Damage, StoreError};
+pub use self::fetch::LinkFigures;
 
 use self::bounds::Bounds;
 use self::cache_file::CacheFile;
 use self::counters::count;
-use self::flight::Flights;
+use self::fetch::Fetcher;
+use self::flight::{Flights, Joined, Urgency};
 use self::host::HostCache;
 use self::hot::{HotRead, Unserved};
 use self::spare::Spare;
@@ -51,6 +55,7 @@ use crate::backend::{Backend, Class};
 use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, ChunkRecords, NoRecords};
 use crate::destination::Destination;
 use crate::log_limit::LogLimit;
+use crate::runtime;
 
 /// One blob and its cache, which is opened at the blob's first read.
 struct Blob {
@@ -67,12 +72,15 @@ pub struct Store {
     blobs: Box<[Blob]>,
     tags: TagCache,
     flights: Arc<Flights>,
+    fetcher: Fetcher,
+    me: Weak<Self>,
     bounds: OnceLock<Bounds>,
     spare: Spare,
     counters: Counters,
     cache_complained: AtomicBool,
     failures: LogLimit,
     damages: LogLimit,
+    quarantines: LogLimit,
 }
 
 impl fmt::Debug for Store {
@@ -121,20 +129,24 @@ impl Store {
             info,
             file: OnceLock::new(),
         });
-        Ok(Arc::new(Self {
-            tags: TagCache::new(config.tag_budget)?,
+        let tags = TagCache::new(config.tag_budget)?;
+        Ok(Arc::new_cyclic(|me| Self {
+            tags,
             host: HostCache::new(&config),
             config,
             sources,
             records,
             blobs: blobs.collect(),
             flights: Arc::default(),
+            fetcher: Fetcher::default(),
+            me: Weak::clone(me),
             bounds: OnceLock::new(),
             spare: Spare::default(),
             counters: Counters::default(),
             cache_complained: AtomicBool::new(false),
             failures: LogLimit::new(),
             damages: LogLimit::new(),
+            quarantines: LogLimit::new(),
         }))
     }
 
@@ -180,6 +192,8 @@ impl Store {
             let served = read.checked(dest, self.tags.mac(), &tags);
             if served == Err(Unserved::Mismatch) {
                 tags.suspect();
+            } else if served.is_ok() && tags.first_touch() {
+                self.touched_ahead(chunk);
             }
             served
         } else {
@@ -206,25 +220,63 @@ impl Store {
     pub async fn read(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, Arc<StoreError>> {
         count(&self.counters.misses);
         self.validate(&chunk)?;
-        let flight = self.flights.join(chunk, || {
+        let joined = self.join(chunk, Class::Demand);
+        if !joined.raised {
+            return joined.flight.await;
+        }
+        // It was begun without a reader who waits, and so without a deadline.
+        let after = self.config.deadline;
+        let answer = tokio::time::timeout(after, joined.flight).await;
+        answer.unwrap_or_else(|_| Err(Arc::new(self.too_late(&chunk))))
+    }
+
+    fn join(self: &Arc<Self>, chunk: Chunk, class: Class) -> Joined {
+        let joined = self.flights.join(chunk, class, |urgency| {
             let store = Arc::clone(self);
-            async move { store.bring_in_time(chunk).await.map_err(Arc::new) }
+            async move {
+                let brought = store.bring_in_time(chunk, &urgency).await;
+                brought.map_err(Arc::new)
+            }
         });
-        flight.await
+        if joined.raised {
+            self.fetcher.promote(&chunk, class);
+            self.pump();
+        }
+        joined
     }
 
     /// Brings a chunk into the cache before anybody asks for it; nothing is
     /// read or proved if it is there already. Must run inside the runtime of
-    /// [`crate::runtime`]. Bytes that came from a source are in the answer.
+    /// [`crate::runtime`]. Gives the stored bytes that had to be fetched.
     ///
     /// # Errors
     /// As [`Store::read`].
     pub async fn bring_ahead(
         self: &Arc<Self>,
         chunk: Chunk,
-        _class: Class,
+        class: Class,
     ) -> Result<u64, Arc<StoreError>> {
-        self.read(chunk).await.map(|_| u64::from(chunk.stored_len))
+        self.validate(&chunk)?;
+        let there = self.blocking(move |store| store.is_resident(&chunk)).await;
+        if there == Some(true) {
+            return Ok(0);
+        }
+        self.join(chunk, class).flight.await?;
+        Ok(chunk.stored_len.into())
+    }
+
+    /// What was measured of the link to the sources.
+    pub fn link(&self) -> LinkFigures {
+        self.fetcher.link()
+    }
+
+    /// On a queue's thread: a reader came to a chunk that was fetched ahead.
+    fn touched_ahead(&self, chunk: &Chunk) {
+        let (Some(store), Ok(runtime)) = (self.me.upgrade(), runtime::handle()) else {
+            return;
+        };
+        let chunk = *chunk;
+        runtime.spawn(async move { store.touched(&chunk) });
     }
 
     /// What the store has counted.
@@ -232,23 +284,33 @@ impl Store {
         &self.counters
     }
 
-    /// Brings a chunk or gives up at the deadline; says what went wrong.
-    async fn bring_in_time(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, StoreError> {
-        let after = self.config.deadline;
-        let brought = tokio::time::timeout(after, self.bring(chunk)).await;
-        let brought = brought.unwrap_or_else(|_| {
-            Err(StoreError::Deadline {
-                id: self.blob_id(&chunk),
-                index: chunk.index,
-                digest: chunk.digest,
-                after,
-            })
-        });
+    /// Brings a chunk or gives up at the deadline; says what went wrong. What
+    /// nobody waits for may wait longer for its turn.
+    async fn bring_in_time(
+        self: &Arc<Self>,
+        chunk: Chunk,
+        urgency: &Urgency,
+    ) -> Result<Bytes, StoreError> {
+        let after = match urgency.class() {
+            Class::Demand => self.config.deadline,
+            Class::Readahead | Class::Prefetch => self.config.deadline * 20,
+        };
+        let brought = tokio::time::timeout(after, self.bring(chunk, urgency)).await;
+        let brought = brought.unwrap_or_else(|_| Err(self.too_late(&chunk)));
         brought.inspect_err(|error| {
             if let Some(number) = self.failures.count() {
                 log::error!("{} (failed chunk read {number})", error::chain(error));
             }
         })
+    }
+
+    fn too_late(&self, chunk: &Chunk) -> StoreError {
+        StoreError::Deadline {
+            id: self.blob_id(chunk),
+            index: chunk.index,
+            digest: chunk.digest,
+            after: self.config.deadline,
+        }
     }
 
     /// Refuses chunks that an honest image cannot have.

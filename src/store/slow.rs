@@ -1,80 +1,151 @@
-//! The slow path: a chunk out of the cache if it proves, else from the
-//! backend, proved, and into the cache. All bytes stay in private memory until
-//! they are proved.
+//! The slow path: a chunk out of the cache if it proves, else from a source,
+//! proved, and into the cache. All bytes stay in private memory until they are
+//! proved.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt as _;
+use bytes::Bytes;
 
-use super::cache_file::CacheFile;
+use super::bounds::CpuPermit;
+use super::cache_file::{CacheFile, Claim};
 use super::counters::count;
 use super::decompress::decompress;
 use super::error::{Damage, StoreError};
+use super::fetch::{Arrived, Fault, Wanted};
+use super::flight::Urgency;
 use super::tags::Tags;
 use super::{Store, Verify};
-use crate::backend::sources::Avoid;
-use crate::backend::{BlobRange, Class};
+use crate::backend::{BackendError, Class};
 use crate::chunk::Chunk;
 
-/// Times that a chunk is fetched before it is called damaged.
-const ATTEMPTS: usize = 2;
+/// Times that a chunk is fetched before it is called damaged. A source may be
+/// one of many behind one name, of which some are bad, so the next answer may
+/// be right.
+const ATTEMPTS: u32 = 6;
+
+/// Pause before a chunk is asked for again the second time; it doubles.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Times that a chunk is looked for in the cache because it was said to be
+/// there or to come.
+const LOOKS: u32 = 4;
+
+/// How long another process is trusted to fetch a chunk, as a share of the
+/// deadline, and the first and the longest pause between two looks.
+const PATIENCE: u32 = 3;
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(16);
 
 /// What the cache has of a chunk.
 enum Local {
-    /// Nothing.
-    Absent,
+    /// Nothing, and it is for this process to fetch it.
+    Absent(Option<Claim>),
+    /// Nothing, but another process fetches it.
+    Elsewhere,
     /// Its bytes, fit to be served.
     Good(Bytes),
     /// A copy that is to be proved against the digest.
     Unproved(Bytes),
     /// A copy that is not the chunk.
-    Damaged,
+    Damaged(&'static str),
 }
 
 impl Store {
     /// The proved bytes of a chunk that was validated.
-    pub(super) async fn bring(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, StoreError> {
+    pub(super) async fn bring(
+        self: &Arc<Self>,
+        chunk: Chunk,
+        urgency: &Urgency,
+    ) -> Result<Bytes, StoreError> {
         if let Some(bytes) = self.spare.get(&chunk) {
             return Ok(bytes);
         }
-        let _room = self.bounds().room(&chunk).await;
-        let local = match self.blocking(move |store| store.look(&chunk)).await {
-            Some(Local::Unproved(bytes)) => self.prove_local(chunk, bytes).await,
-            Some(local) => local,
-            None => Local::Absent,
-        };
-        let repairs = match local {
-            Local::Good(bytes) => return Ok(bytes),
-            Local::Absent | Local::Unproved(_) => false,
-            Local::Damaged => {
-                self.blocking(move |store| store.quarantine(&chunk)).await;
-                true
+        let _room = self.bounds().room(&chunk, urgency.class()).await;
+        let mut damage = None;
+        for look in 1.. {
+            let local = match self.blocking(move |store| store.look(&chunk)).await {
+                Some(Local::Unproved(bytes)) => self.prove_local(chunk, bytes).await,
+                Some(local) => local,
+                None => Local::Absent(None),
+            };
+            let claim = match local {
+                Local::Good(bytes) => return Ok(bytes),
+                Local::Absent(claim) => claim,
+                Local::Elsewhere if look < LOOKS => match self.wait_for_other(chunk).await {
+                    Some(claim) => claim,
+                    None => continue,
+                },
+                Local::Elsewhere | Local::Unproved(_) => None,
+                Local::Damaged(cause) => {
+                    damage = Some(cause);
+                    let quarantine = move |store: &Self| store.quarantine(&chunk, cause);
+                    self.blocking(quarantine).await.flatten()
+                }
+            };
+            let fetched = self.fetch(chunk, urgency, look < LOOKS).await?;
+            drop(claim);
+            let Some(arrived) = fetched else { continue };
+            if let Some(cause) = damage {
+                count(&self.counters.repairs);
+                log::info!(
+                    "Repaired {}: {cause}; fetched anew from {} and proved",
+                    self.name(&chunk),
+                    self.sources.describe(arrived.source)
+                );
             }
-        };
-        let bytes = self.fetch(chunk).await?;
-        if repairs {
-            count(&self.counters.repairs);
-            log::info!("Repaired {}: fetched anew and proved", self.name(&chunk));
+            return Ok(arrived.bytes);
         }
-        Ok(bytes)
+        Err(lost(&chunk))
+    }
+
+    /// Waits for a chunk that another process fetches. None: it is there.
+    /// Otherwise the chunk is for this process to fetch: the other gave up, or
+    /// took too long.
+    async fn wait_for_other(self: &Arc<Self>, chunk: Chunk) -> Option<Option<Claim>> {
+        let end = tokio::time::Instant::now() + self.config.deadline / PATIENCE;
+        let mut pause = FIRST_LOOK;
+        loop {
+            tokio::time::sleep(pause).await;
+            let local = self.blocking(move |store| store.look_again(&chunk)).await?;
+            match local {
+                Local::Absent(claim) => return Some(claim),
+                Local::Elsewhere if tokio::time::Instant::now() < end => {}
+                Local::Elsewhere => return Some(None),
+                Local::Good(_) | Local::Unproved(_) | Local::Damaged(_) => return None,
+            }
+            pause = (pause * 2).min(LAST_LOOK);
+        }
+    }
+
+    /// Whether a chunk has come into the cache, or is for this process to fetch.
+    fn look_again(&self, chunk: &Chunk) -> Local {
+        match self.cache_file(chunk) {
+            Some(file) if file.is_resident(chunk.index) => Local::Good(Bytes::new()),
+            Some(file) => claim(file, chunk),
+            None => Local::Absent(None),
+        }
     }
 
     /// Reads the cache's copy, and proves it by its tags if they are known.
     fn look(&self, chunk: &Chunk) -> Local {
         let Some(file) = self.cache_file(chunk) else {
-            return Local::Absent;
+            return Local::Absent(None);
         };
         if !file.is_resident(chunk.index) {
-            return Local::Absent;
+            let claimed = claim(file, chunk);
+            // Someone may have fetched it between the look and the claim.
+            if matches!(claimed, Local::Elsewhere) || !file.is_resident(chunk.index) {
+                return claimed;
+            }
         }
         let bytes = match file.read(chunk) {
             Ok(Some(bytes)) => Bytes::from(bytes),
-            Ok(None) => return Local::Damaged,
+            Ok(None) => return Local::Damaged("the cache file is cut short"),
             Err(error) => {
                 log::warn!("Cannot read {} from the cache: {error}", self.name(chunk));
-                return Local::Damaged;
+                return Local::Damaged("the cache file cannot be read");
             }
         };
         if self.config.verify != Verify::Always {
@@ -94,7 +165,9 @@ impl Store {
 
     /// Proves the cache's copy against the digest.
     async fn prove_local(self: &Arc<Self>, chunk: Chunk, bytes: Bytes) -> Local {
-        let proved = self.cpu(move |store| {
+        let permit = self.bounds().cpu(Class::Demand).await;
+        let proved = self.blocking(move |store| {
+            let _permit: CpuPermit = permit;
             let tags = store.prove(&chunk, &bytes).ok()?;
             count(&store.counters.cache_proofs);
             if let Some(tags) = tags {
@@ -104,99 +177,102 @@ impl Store {
         });
         match proved.await.flatten() {
             Some(bytes) => Local::Good(bytes),
-            None => Local::Damaged,
+            None => Local::Damaged("the cache's copy failed its proof"),
         }
     }
 
-    /// Takes a bad copy out of use.
-    fn quarantine(&self, chunk: &Chunk) {
+    /// Takes a bad copy out of use, and the claim to fetch it.
+    fn quarantine(&self, chunk: &Chunk, cause: &str) -> Option<Claim> {
         count(&self.counters.proof_failures_cache);
-        log::warn!(
-            "Cache's copy of {} is damaged: fetching it anew",
-            self.name(chunk)
-        );
-        self.tags.remove(chunk);
-        if let Some(file) = self.cache_file(chunk) {
-            file.forget(chunk.index);
+        if let Some(number) = self.quarantines.count() {
+            log::warn!(
+                "{}: {cause}; fetching it anew (damaged copy {number})",
+                self.name(chunk)
+            );
         }
+        self.tags.remove(chunk);
+        let file = self.cache_file(chunk)?;
+        file.forget(chunk.index);
+        file.claim(chunk.index)
     }
 
-    /// Fetches, proves and keeps a chunk.
-    async fn fetch(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, StoreError> {
-        let (mut attempt, mut avoid) = (1, 0);
+    /// Has a chunk fetched, proved and kept. None (only if `may_look`): it is
+    /// in the cache by now, or was to be.
+    async fn fetch(
+        self: &Arc<Self>,
+        chunk: Chunk,
+        urgency: &Urgency,
+        may_look: bool,
+    ) -> Result<Option<Arrived>, StoreError> {
+        let (mut attempt, mut avoid) = (0, 0);
+        let mut pause = PAUSE;
         loop {
-            let (source, stored) = self.ask_source(&chunk, avoid).await?;
-            let proved = self.cpu(move |store| store.unpack(&chunk, stored)).await;
-            let reason = match proved {
-                Some(Ok((bytes, tags))) => {
-                    let copy = bytes.clone();
-                    self.blocking(move |store| store.keep(&chunk, copy, tags))
-                        .await;
-                    return Ok(bytes);
-                }
-                Some(Err(reason)) => reason,
-                None => return Err(lost(&chunk)),
+            let class = urgency.class();
+            let told = match self.want(chunk, class, avoid) {
+                Wanted::Here(arrived) => return Ok(Some(arrived)),
+                Wanted::Landed if may_look => return Ok(None),
+                Wanted::Landed => return Err(lost(&chunk)),
+                Wanted::Coming(told) => told,
             };
-            count(&self.counters.proof_failures_source);
-            self.sources.lied(source);
-            avoid |= 1 << source.min(63);
-            let damaged = StoreError::Damaged {
-                id: self.blob_id(&chunk),
-                index: chunk.index,
-                digest: chunk.digest,
-                source_name: self.sources.describe(source),
-                reason: Box::new(reason),
-            };
-            if attempt == ATTEMPTS {
-                return Err(damaged);
-            }
-            if let Some(number) = self.damages.count() {
-                log::warn!("{damaged}; trying again (damaged answer {number})");
+            if class == Class::Demand && attempt == 0 {
+                self.touched(&chunk);
             }
             attempt += 1;
+            let error = match told.await.unwrap_or(Err(Fault::Lost)) {
+                Ok(arrived) => return Ok(Some(arrived)),
+                Err(Fault::Lost) if may_look => return Ok(None),
+                Err(Fault::Lost) => return Err(lost(&chunk)),
+                Err(Fault::Source { error, again }) => {
+                    if !again || attempt >= ATTEMPTS {
+                        return Err(error);
+                    }
+                    error
+                }
+                Err(Fault::Damaged { source, error }) => {
+                    avoid |= 1 << source.min(63);
+                    if attempt >= ATTEMPTS {
+                        return Err(error);
+                    }
+                    error
+                }
+            };
+            if let Some(number) = self.damages.count() {
+                log::warn!("{error}; trying again (bad answer {number})");
+            }
+            if attempt > 1 {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
         }
     }
 
-    /// The stored form of a chunk, as a source tells it.
-    async fn ask_source(&self, chunk: &Chunk, avoid: Avoid) -> Result<(usize, Bytes), StoreError> {
-        let id = self.blob_id(chunk);
-        let range = BlobRange {
-            id: &id,
-            offset: chunk.stored_offset,
-            len: usize::try_from(chunk.stored_len).unwrap_or(usize::MAX),
-            class: Class::Demand,
-        };
-        let _permit = self.bounds().fetch().await;
-        count(&self.counters.fetches);
-        let got = async {
-            let opened = self.sources.open(range, avoid).await?;
-            let mut stored = BytesMut::new();
-            let mut body = opened.body;
-            while let Some(part) = body.try_next().await? {
-                stored.extend_from_slice(&part);
-            }
-            Ok((opened.source, stored.freeze()))
-        };
-        match got.await {
-            Ok((source, stored)) => {
-                let got = u64::try_from(stored.len()).unwrap_or(u64::MAX);
-                self.counters.fetched_bytes.fetch_add(got, Relaxed);
-                Ok((source, stored))
-            }
-            Err(source) => {
-                count(&self.counters.fetch_errors);
-                Err(StoreError::Fetch {
-                    id,
-                    index: chunk.index,
-                    digest: chunk.digest,
-                    source: Box::new(source),
-                })
-            }
+    /// The error of a chunk whose request failed.
+    pub(super) fn fetch_error(&self, chunk: &Chunk, source: &Arc<BackendError>) -> StoreError {
+        StoreError::Fetch {
+            id: self.blob_id(chunk),
+            index: chunk.index,
+            digest: chunk.digest,
+            source: Arc::clone(source),
+        }
+    }
+
+    /// The error of a chunk that a source delivered wrong.
+    pub(super) fn damaged(&self, chunk: &Chunk, source: usize, reason: Damage) -> StoreError {
+        StoreError::Damaged {
+            id: self.blob_id(chunk),
+            index: chunk.index,
+            digest: chunk.digest,
+            source_name: self.sources.describe(source),
+            reason: Box::new(reason),
         }
     }
 
     /// From the stored form to proved bytes and their tags.
-    fn unpack(&self, chunk: &Chunk, stored: Bytes) -> Result<(Bytes, Option<Tags>), Damage> {
+    pub(super) fn unpack(
+        &self,
+        chunk: &Chunk,
+        stored: Bytes,
+    ) -> Result<(Bytes, Option<Tags>), Damage> {
         let blob = self.blobs.get(usize::from(chunk.blob));
         let compressor = blob.map_or(crate::chunk::Compressor::None, |blob| blob.info.compressor);
         let bytes = decompress(chunk, compressor, stored)?;
@@ -221,7 +297,7 @@ impl Store {
     }
 
     /// Puts proved bytes into the cache. Where that fails, memory takes them.
-    fn keep(&self, chunk: &Chunk, bytes: Bytes, tags: Option<Tags>) {
+    pub(super) fn keep(&self, chunk: &Chunk, bytes: Bytes, tags: Option<Tags>, ahead: bool) {
         let Some(file) = self.cache_file(chunk) else {
             self.spare.insert(chunk, bytes);
             return;
@@ -229,6 +305,9 @@ impl Store {
         match file.write(chunk, &bytes) {
             Ok(()) => {
                 if let Some(tags) = tags {
+                    if ahead {
+                        tags.set_ahead();
+                    }
                     self.tags.insert(tags);
                 }
             }
@@ -243,7 +322,7 @@ impl Store {
 
     /// The cache file of the chunk's blob, opened at its first use. May wait
     /// for the disk.
-    fn cache_file(&self, chunk: &Chunk) -> Option<&Arc<CacheFile>> {
+    pub(super) fn cache_file(&self, chunk: &Chunk) -> Option<&Arc<CacheFile>> {
         let blob = self.blobs.get(usize::from(chunk.blob))?;
         let file = blob.file.get_or_init(|| {
             self.host
@@ -265,28 +344,36 @@ impl Store {
         log::error!("Cannot keep chunks in {place}: {error}; serving from memory until it works");
     }
 
-    /// Does `work` on a core, as soon as one is free.
-    async fn cpu<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Option<T> {
-        let permit = self.bounds().cpu().await;
-        self.blocking(move |store| {
-            let done = work(store);
-            drop(permit);
-            done
-        })
-        .await
+    /// Whether this process knows that a chunk is at hand. No I/O.
+    pub(super) fn is_known(&self, chunk: &Chunk) -> bool {
+        let blob = self.blobs.get(usize::from(chunk.blob));
+        let file = blob.and_then(|blob| blob.file.get()?.as_ref());
+        file.is_some_and(|file| file.is_known(chunk.index)) || self.spare.get(chunk).is_some()
+    }
+
+    /// Whether a chunk is in the cache, as this process or the map says. May
+    /// wait for the disk.
+    pub(super) fn is_resident(&self, chunk: &Chunk) -> bool {
+        let file = self.cache_file(chunk);
+        file.is_some_and(|file| file.is_resident(chunk.index))
     }
 
     /// Does `work` where waiting is allowed. `None` when it panicked or the
     /// runtime is ending.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
         let store = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(&store)).await.ok()
+    }
+}
+
+/// The right to fetch a chunk of `file`, if no other process has it.
+fn claim(file: &Arc<CacheFile>, chunk: &Chunk) -> Local {
+    match file.claim(chunk.index) {
+        Some(claim) => Local::Absent(Some(claim)),
+        None => Local::Elsewhere,
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) struct Tags {
     tags: Box<[Tag]>,
     spans: Box<[Tag]>,
     suspect: AtomicBool,
+    ahead: AtomicBool,
 }
 
 impl Tags {
@@ -77,7 +78,19 @@ impl Tags {
             tags: all(BLOCK),
             spans: all(SPAN),
             suspect: AtomicBool::new(false),
+            ahead: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that the chunk was fetched ahead of its readers.
+    pub(super) fn set_ahead(&self) {
+        self.ahead.store(true, Relaxed);
+    }
+
+    /// Takes the note back; true for the first reader of a chunk that was
+    /// fetched ahead.
+    pub(super) fn first_touch(&self) -> bool {
+        self.ahead.load(Relaxed) && self.ahead.swap(false, Relaxed)
     }
 
     /// The tag of block `index`.

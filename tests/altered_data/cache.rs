@@ -17,7 +17,7 @@ fn altered_cache_is_refetched_and_reported() {
     rig.check(&mut guest);
     rig.check(&mut guest);
     let before = daemon.counters().unwrap();
-    assert_eq!(before["fetches"], rig.count());
+    assert_eq!(before["fetched_chunks"], rig.count());
     assert_eq!(before["misses"], rig.count(), "the second reads were hits");
     assert_eq!(before["proof_failures_cache"], 0);
 
@@ -29,8 +29,8 @@ fn altered_cache_is_refetched_and_reported() {
     let after = daemon.counters().unwrap();
     assert_eq!(after["proof_failures_cache"], rig.count());
     assert_eq!(after["repairs"], rig.count());
-    assert_eq!(after["fetches"], 2 * rig.count());
-    assert!(daemon.complaints().contains("is damaged"));
+    assert_eq!(after["fetched_chunks"], 2 * rig.count());
+    assert!(daemon.complaints().contains("damaged copy"));
 
     drop(guest);
     daemon.terminate(PATIENCE).unwrap();
@@ -104,7 +104,7 @@ fn second_daemon_proves_from_the_cache_and_fetches_nothing() {
     rig.check(&mut guest(&second));
     let counters = second.counters().unwrap();
     assert_eq!(counters["cache_proofs"], rig.count());
-    assert_eq!(counters["fetches"], 0);
+    assert_eq!(counters["fetched_chunks"], 0);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn map_of_any_content_changes_no_byte() {
         rig.check(&mut guest);
         let known = map.iter().take(13).filter(|byte| **byte == 1).count();
         let counters = daemon.counters().unwrap();
-        assert_eq!(counters["fetches"], 13 - known, "{map:?}");
+        assert_eq!(counters["fetched_chunks"], 13 - known, "{map:?}");
         assert_eq!(counters["cache_proofs"], known, "{map:?}");
     }
 }

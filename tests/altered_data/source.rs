@@ -64,5 +64,5 @@ fn complete_cache_serves_on_without_its_source() {
     let mut there = guest(&second);
     rig.check(&mut there);
     rig.check(&mut there);
-    assert_eq!(second.counters().unwrap()["fetches"], 0);
+    assert_eq!(second.counters().unwrap()["fetched_chunks"], 0);
 }

@@ -136,7 +136,7 @@ fn sigterm_ends_a_daemon_with_sixteen_misses_under_way() {
     let nodes = nodes(&mut guest);
     read_all(&mut guest, &nodes);
     let start = Instant::now();
-    while daemon.counters().unwrap()["fetches"] != FILES {
+    while daemon.counters().unwrap()["misses"] != FILES {
         assert!(start.elapsed() < Duration::from_secs(10));
     }
     assert!(guest.try_complete(1).unwrap().is_none(), "no miss");
@@ -204,7 +204,7 @@ fn sigterm_unmounts_while_files_are_open_and_misses_under_way() {
         })
         .collect();
     let start = Instant::now();
-    while mounted.counters().unwrap()["fetches"] != FILES {
+    while mounted.counters().unwrap()["misses"] != FILES {
         assert!(start.elapsed() < Duration::from_secs(10));
     }
     let (status, took) = mounted.terminate().unwrap();

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use super::*;
+use crate::backend::Class;
 use crate::store::StoreError;
 
 #[tokio::test]
@@ -97,8 +98,11 @@ async fn a_hole_in_the_flight_is_an_error_and_not_a_hang() {
     let flights = Arc::new(Flights::default());
     let chunk = usual(1, 100).chunks[0];
     let panics = || async { panic!("the work ends without an answer") };
-    let error = flights.join(chunk, panics).await.unwrap_err();
+    let joined = flights.join(chunk, Class::Demand, |_| panics());
+    let error = joined.flight.await.unwrap_err();
     assert!(matches!(&*error, StoreError::Lost { .. }), "{error}");
-    let again = flights.join(chunk, || async { Ok(Bytes::from_static(b"x")) });
-    assert_eq!(again.await.unwrap(), Bytes::from_static(b"x"));
+    let again = flights.join(chunk, Class::Demand, |_| async {
+        Ok(Bytes::from_static(b"x"))
+    });
+    assert_eq!(again.flight.await.unwrap(), Bytes::from_static(b"x"));
 }

@@ -114,6 +114,7 @@ async fn two_stores_on_one_cache_share_chunks_and_prove_each_for_themselves() {
             _ => (&other, &setup.store),
         };
         assert!(first.read(*chunk).await.unwrap() == setup.image.plain[index]);
+        settled(first).await;
         assert!(
             !hot(second, chunk, 0, &mut [0; 4096]),
             "not proved there yet"

@@ -201,6 +201,7 @@ impl Setup {
             got == self.image.plain[index],
             "chunk {index} has other bytes"
         );
+        settled(&self.store).await;
     }
 
     /// Chunk `index` by the hit path; what is served must be the truth.
@@ -211,6 +212,13 @@ impl Setup {
         assert!(!served || buffer == *truth, "chunk {index} has other bytes");
         assert!(served || buffer.iter().all(|&b| b == 0 || b == 0xee));
         served
+    }
+}
+
+/// Waits until all that was read is in the cache: readers are answered first.
+async fn settled(store: &Store) {
+    while !store.is_idle() {
+        tokio::time::sleep(Duration::from_micros(100)).await;
     }
 }
 

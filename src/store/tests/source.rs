@@ -19,7 +19,7 @@ async fn an_altered_source_is_an_error_and_other_chunks_are_served() {
         assert!(!setup.hot(1));
         setup.expect(0).await;
         setup.expect(2).await;
-        assert_eq!(setup.count().proof_failures_source, 2);
+        assert_eq!(setup.count().proof_failures_source, 6);
         // Once the source is restored the chunk is there.
         setup.source.blob.lock()[at] ^= 4;
         setup.expect(1).await;

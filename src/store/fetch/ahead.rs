@@ -1,0 +1,59 @@
+//! Readahead: chunks in front of readers who go forward.
+
+use std::sync::Arc;
+
+use super::plan::Plan;
+use super::streams::Run;
+use crate::backend::Class;
+use crate::chunk::Chunk;
+use crate::store::Store;
+
+/// Most chunks that one run looks at.
+const LOOK: u32 = 4096;
+
+impl Store {
+    /// Notes that a reader touched a chunk which it had to wait for, or which
+    /// was fetched ahead of it, and goes on fetching ahead. Must run inside the
+    /// runtime.
+    pub(in crate::store) fn touched(self: &Arc<Self>, chunk: &Chunk) {
+        let limits = self.fetcher.link.limits();
+        let run = self.fetcher.streams.touch(chunk.blob, chunk.index, &limits);
+        let Some(run) = run else { return };
+        let store = Arc::clone(self);
+        tokio::spawn(async move {
+            store.blocking(move |store| store.issue(run)).await;
+            store.pump();
+        });
+    }
+
+    /// Wants the chunks of a run that are not there yet. May wait for the disk.
+    fn issue(&self, run: Run) {
+        let mut left = run.bytes;
+        let mut end = run.from;
+        for index in run.from..run.from.saturating_add(LOOK) {
+            let next = self.records.record(run.blob, index);
+            let Some(next) = next.filter(|next| self.validate(next).is_ok()) else {
+                break;
+            };
+            end = index.saturating_add(1);
+            if self.is_resident(&next) {
+                continue;
+            }
+            self.fetcher.queue.lock().add(next, Class::Readahead);
+            left = left.saturating_sub(next.stored_len.into());
+            if left == 0 {
+                break;
+            }
+        }
+        self.fetcher.streams.issued(run.blob, run.from, end);
+    }
+
+    /// Tells the streams what a request brings in any case.
+    pub(super) fn note_issued(&self, plan: &Plan) {
+        if let (Some(first), Some(last)) = (plan.parts.first(), plan.parts.last()) {
+            let end = last.chunk.index.saturating_add(1);
+            let from = first.chunk.index.saturating_add(1);
+            self.fetcher.streams.issued(first.chunk.blob, from, end);
+        }
+    }
+}

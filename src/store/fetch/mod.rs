@@ -1,0 +1,141 @@
+//! The fetch scheduler: which chunks are asked for next, in which requests.
+//!
+//! ```text
+//! slow path ─► want (class) ─► queue ─► plan (neighbours) ─► transfer ─► land ─► answer
+//!                                ▲                              │
+//!                      streams ──┘ readahead          link ◄────┘ what it measured
+//! ```
+//!
+//! * `queue`: what is wanted, in which order, and what is under way.
+//! * `plan`: one request out of a wanted chunk and its neighbours.
+//! * `transfer`: a request, its body cut into chunks, each proved, answered and
+//!   kept as soon as it is complete.
+//! * `link`: round trip and bandwidth, from which all sizes follow.
+//! * `streams`: readers that go forward, and how far to be ahead of them.
+//!
+//! No size here is fixed: what is fetched without being asked for is measured
+//! in what the link carries in a round trip, since that much costs a reader no
+//! more than the wait which it has anyway.
+
+mod ahead;
+mod link;
+mod plan;
+mod queue;
+mod streams;
+mod transfer;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use self::link::Link;
+use self::queue::{Attached, Queue};
+use self::streams::Streams;
+use super::Store;
+use super::error::StoreError;
+use crate::backend::Class;
+use crate::backend::sources::Avoid;
+use crate::chunk::Chunk;
+
+pub use self::link::LinkFigures;
+
+/// Proved bytes of a chunk, and where they came from.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    pub(super) bytes: Bytes,
+    pub(super) source: usize,
+}
+
+/// Why a fetch gave no chunk.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// No source delivered, or a delivery broke off.
+    Source {
+        error: StoreError,
+        /// Whether asking again at once may help.
+        again: bool,
+    },
+    /// A source delivered other bytes than the chunk.
+    Damaged {
+        /// The source, which is to be asked last from now on.
+        source: usize,
+        error: StoreError,
+    },
+    /// The task that fetched ended without an answer.
+    Lost,
+}
+
+/// What became of a wanted chunk.
+pub(super) type Outcome = Result<Arrived, Fault>;
+
+/// The scheduler of one store.
+#[derive(Default)]
+pub(super) struct Fetcher {
+    queue: Mutex<Queue>,
+    link: Link,
+    streams: Streams,
+}
+
+impl Fetcher {
+    /// What is known of the link.
+    pub(super) fn link(&self) -> LinkFigures {
+        self.link.figures()
+    }
+
+    /// A reader waits for a chunk that may be wanted for later already.
+    pub(super) fn promote(&self, chunk: &Chunk, class: Class) {
+        self.queue.lock().promote(chunk, class);
+    }
+}
+
+/// The answer to a want.
+pub(super) enum Wanted {
+    /// It came while nobody looked.
+    Here(Arrived),
+    /// It lies in the cache by now: look again.
+    Landed,
+    /// It will be told.
+    Coming(oneshot::Receiver<Outcome>),
+}
+
+impl Store {
+    /// Wants a chunk. `avoid` names sources that are to be asked last; such a
+    /// chunk is asked for alone.
+    pub(super) fn want(self: &Arc<Self>, chunk: Chunk, class: Class, avoid: Avoid) -> Wanted {
+        let (tell, told) = oneshot::channel();
+        // The look at residency is under the lock: what lands is marked
+        // resident before it leaves the queue.
+        let attached = {
+            let mut queue = self.fetcher.queue.lock();
+            if !queue.has(&chunk) && avoid == 0 && self.is_known(&chunk) {
+                return Wanted::Landed;
+            }
+            queue.attach(chunk, class, avoid, tell)
+        };
+        match attached {
+            Attached::Here(arrived) => return Wanted::Here(arrived),
+            Attached::Waiting => self.pump(),
+        }
+        Wanted::Coming(told)
+    }
+
+    /// Whether nothing is wanted or under way.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.fetcher.queue.lock().len() == 0
+    }
+
+    /// Starts requests as long as the limits allow and something is wanted.
+    pub(super) fn pump(self: &Arc<Self>) {
+        loop {
+            let limits = self.fetcher.link.limits();
+            let Some(next) = self.fetcher.queue.lock().next(&limits) else {
+                return;
+            };
+            let store = Arc::clone(self);
+            tokio::spawn(async move { store.transfer(next).await });
+        }
+    }
+}

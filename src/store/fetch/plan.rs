@@ -1,0 +1,179 @@
+//! One request out of a chunk and its neighbours in the blob.
+
+use super::link::Limits;
+use super::queue::Taken;
+use crate::backend::Class;
+use crate::chunk::Chunk;
+use crate::store::Store;
+use crate::store::bounds::Permit;
+use crate::store::cache_file::Claim;
+
+/// Longest request in bytes, and the length up to which any link gets
+/// neighbours that wait anyway.
+const LONGEST: u64 = 8 << 20;
+const ALWAYS: u64 = 256 << 10;
+
+/// Most chunks of a request.
+const PARTS: usize = 1024;
+
+/// Bytes that are fetched and thrown away rather than asking twice: at least,
+/// and at most.
+const GAP: std::ops::RangeInclusive<u64> = 2 << 10..=128 << 10;
+
+/// Most bytes fetched behind a chunk that a reader waits for, though nobody
+/// asked for them.
+const GUESS: u64 = 2 << 20;
+
+/// A chunk of a request, with what must be held until it is in the cache.
+pub(super) struct Part {
+    pub(super) chunk: Chunk,
+    pub(super) _claim: Option<Claim>,
+    pub(super) _room: Permit,
+}
+
+/// A request: one range of one blob, and the chunks in it in ascending order.
+pub(super) struct Plan {
+    pub(super) class: Class,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    pub(super) parts: Vec<Part>,
+}
+
+/// How far a plan may go.
+struct Reach {
+    /// Bytes of the whole request.
+    most: u64,
+    /// Bytes between two chunks.
+    gap: u64,
+    /// Bytes that nobody asked for.
+    guess: u64,
+}
+
+impl Reach {
+    fn of(taken: &Taken, limits: &Limits) -> Self {
+        let readers = u64::try_from(taken.readers.max(1)).unwrap_or(1);
+        let (most, guess) = match taken.class {
+            Class::Demand => (
+                limits.round_trip.max(ALWAYS),
+                (limits.round_trip / readers).min(GUESS),
+            ),
+            Class::Readahead => ((limits.readahead / 2).max(ALWAYS), 0),
+            Class::Prefetch if taken.readers > 0 => (limits.trickle, 0),
+            Class::Prefetch => ((limits.prefetch / 2).max(ALWAYS), 0),
+        };
+        Self {
+            most: most.min(LONGEST),
+            gap: (limits.round_trip / 4).clamp(*GAP.start(), *GAP.end()),
+            guess: if taken.avoid == 0 { guess } else { 0 },
+        }
+    }
+}
+
+impl Store {
+    /// Plans the request for a chunk that was taken out of the queue. May wait
+    /// for the disk. None: it is in the cache, or another process fetches it.
+    pub(super) fn plan(&self, taken: &Taken, limits: &Limits) -> Option<Plan> {
+        let chunk = taken.chunk;
+        let first = if taken.owned {
+            Part {
+                chunk,
+                _claim: None,
+                _room: None,
+            }
+        } else {
+            self.hold(&chunk)?
+        };
+        let mut plan = Plan {
+            class: taken.class,
+            offset: chunk.stored_offset,
+            len: u64::from(chunk.stored_len),
+            parts: vec![first],
+        };
+        if taken.avoid == 0 {
+            self.extend(&mut plan, chunk, Reach::of(taken, limits));
+        }
+        Some(plan)
+    }
+
+    /// Adds neighbours behind the first chunk.
+    fn extend(&self, plan: &mut Plan, first: Chunk, mut reach: Reach) {
+        let class = plan.class.max(Class::Readahead);
+        for index in first.index.saturating_add(1).. {
+            let end = plan.offset + plan.len;
+            let next = self.records.record(first.blob, index);
+            let Some(next) = next.filter(|next| self.validate(next).is_ok()) else {
+                return;
+            };
+            let gap = next.stored_offset.checked_sub(end);
+            let Some(gap) = gap.filter(|&gap| gap <= reach.gap) else {
+                return;
+            };
+            let more = gap + u64::from(next.stored_len);
+            if plan.len + more > reach.most || plan.parts.len() >= PARTS {
+                return;
+            }
+            let waiting = {
+                let mut queue = self.fetcher.queue.lock();
+                let waiting = queue.take_neighbour(&next, class, false);
+                if waiting.is_none() && queue.has(&next) {
+                    return;
+                }
+                waiting
+            };
+            let part = match waiting {
+                Some(true) => Part {
+                    chunk: next,
+                    _claim: None,
+                    _room: None,
+                },
+                Some(false) => match self.hold(&next) {
+                    Some(part) => part,
+                    None => {
+                        self.fetcher.drop_quietly(&next);
+                        continue;
+                    }
+                },
+                None if self.is_resident(&next) => continue,
+                None => {
+                    if more > reach.guess {
+                        return;
+                    }
+                    let Some(part) = self.hold(&next) else { return };
+                    let mut queue = self.fetcher.queue.lock();
+                    if queue.take_neighbour(&next, class, true).is_none() {
+                        return;
+                    }
+                    reach.guess -= more;
+                    part
+                }
+            };
+            plan.parts.push(part);
+            plan.len += more;
+        }
+    }
+
+    /// Memory and claim for a chunk that no reader holds them for. None: it is
+    /// in the cache, another process fetches it, or memory is short.
+    fn hold(&self, chunk: &Chunk) -> Option<Part> {
+        if self.is_resident(chunk) {
+            return None;
+        }
+        let room = Some(self.bounds().room_now(chunk)?);
+        let claim = match self.cache_file(chunk) {
+            // Someone else may have fetched it between the two looks.
+            Some(file) => {
+                let claim = file.claim(chunk.index)?;
+                if self.is_resident(chunk) {
+                    return None;
+                }
+                Some(claim)
+            }
+            None => None,
+        };
+        Some(Part {
+            chunk: *chunk,
+            _claim: claim,
+            _room: room,
+        })
+    }
+}

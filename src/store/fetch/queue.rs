@@ -1,0 +1,386 @@
+//! What is wanted and what is under way. No I/O.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::sync::oneshot;
+
+use super::link::Limits;
+use super::{Arrived, Fault, Outcome};
+use crate::backend::Class;
+use crate::backend::sources::Avoid;
+use crate::chunk::Chunk;
+
+/// Most requests under way at once.
+pub(super) const REQUESTS: usize = 64;
+
+/// Most requests of readahead and prefetch under way at once: some are left
+/// for readers who wait.
+const REQUESTS_AHEAD: usize = 16;
+
+/// A chunk that somebody wants.
+struct Want {
+    class: Class,
+    avoid: Avoid,
+    /// Whether a request for it is under way.
+    sent: bool,
+    /// Whether its readers hold memory and claim for it.
+    owned: bool,
+    waiters: Vec<oneshot::Sender<Outcome>>,
+    /// Its proved bytes, until they are in the cache.
+    arrived: Option<Arrived>,
+}
+
+/// What a want became.
+pub(super) enum Attached {
+    /// The bytes are at hand.
+    Here(Arrived),
+    /// The waiter will be told.
+    Waiting,
+}
+
+/// A chunk that is to be asked for now, taken out of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) chunk: Chunk,
+    pub(super) class: Class,
+    pub(super) avoid: Avoid,
+    pub(super) owned: bool,
+    /// Requests with a waiting reader under way, this one included.
+    pub(super) readers: usize,
+}
+
+/// All wants by chunk, and the order of those that wait. The whole chunk is
+/// the key: an image that describes one chunk in two ways has two.
+#[derive(Default)]
+pub(super) struct Queue {
+    wants: HashMap<Chunk, Want>,
+    /// One list per class; entries that moved on are skipped.
+    lists: [VecDeque<Chunk>; 3],
+    /// Requests under way by class, and the bytes that those ahead ask for.
+    requests: [usize; 3],
+    bytes: [u64; 3],
+}
+
+fn list(class: Class) -> usize {
+    match class {
+        Class::Demand => 0,
+        Class::Readahead => 1,
+        Class::Prefetch => 2,
+    }
+}
+
+impl Queue {
+    /// Whether a chunk is wanted or under way.
+    pub(super) fn has(&self, chunk: &Chunk) -> bool {
+        self.wants.contains_key(chunk)
+    }
+
+    /// Adds a reader of a chunk.
+    pub(super) fn attach(
+        &mut self,
+        chunk: Chunk,
+        class: Class,
+        avoid: Avoid,
+        tell: oneshot::Sender<Outcome>,
+    ) -> Attached {
+        self.add(chunk, class);
+        let Some(want) = self.wants.get_mut(&chunk) else {
+            return Attached::Waiting;
+        };
+        if let Some(arrived) = &want.arrived {
+            return Attached::Here(arrived.clone());
+        }
+        want.owned = true;
+        want.avoid |= avoid;
+        want.waiters.push(tell);
+        Attached::Waiting
+    }
+
+    /// Wants a chunk that nobody reads yet; does nothing if it is wanted.
+    pub(super) fn add(&mut self, chunk: Chunk, class: Class) {
+        if self.wants.contains_key(&chunk) {
+            return self.promote(&chunk, class);
+        }
+        let want = Want {
+            class,
+            avoid: 0,
+            sent: false,
+            owned: false,
+            waiters: Vec::new(),
+            arrived: None,
+        };
+        self.wants.insert(chunk, want);
+        self.line_up(chunk, class);
+    }
+
+    fn line_up(&mut self, chunk: Chunk, class: Class) {
+        if let Some(list) = self.lists.get_mut(list(class)) {
+            list.push_back(chunk);
+        }
+    }
+
+    /// Moves a waiting chunk forward if `class` is more urgent than its own.
+    pub(super) fn promote(&mut self, chunk: &Chunk, class: Class) {
+        let Some(want) = self.wants.get_mut(chunk) else {
+            return;
+        };
+        if class < want.class {
+            want.class = class;
+            if !want.sent {
+                self.line_up(*chunk, class);
+            }
+        }
+    }
+
+    /// The most urgent chunk, if the limits allow a request for it now.
+    pub(super) fn next(&mut self, limits: &Limits) -> Option<Taken> {
+        for class in [Class::Demand, Class::Readahead, Class::Prefetch] {
+            if !self.may_start(class, limits) {
+                continue;
+            }
+            while let Some(chunk) = self.lists.get_mut(list(class))?.pop_front() {
+                if let Some(taken) = self.take_as(&chunk, class) {
+                    self.count(class, 1, 0);
+                    let readers = self.requests.first().copied().unwrap_or(0);
+                    return Some(Taken { readers, ..taken });
+                }
+            }
+        }
+        None
+    }
+
+    fn may_start(&self, class: Class, limits: &Limits) -> bool {
+        let [readers, ahead, background] = self.requests;
+        let [_, ahead_bytes, background_bytes] = self.bytes;
+        if readers + ahead + background >= REQUESTS {
+            return false;
+        }
+        match class {
+            Class::Demand => true,
+            Class::Readahead => {
+                ahead + background < REQUESTS_AHEAD && ahead_bytes < limits.readahead
+            }
+            Class::Prefetch => {
+                let window = if readers + ahead > 0 {
+                    limits.trickle
+                } else {
+                    limits.prefetch
+                };
+                ahead + background < REQUESTS_AHEAD && background_bytes < window
+            }
+        }
+    }
+
+    /// Takes a waiting chunk for a request. None: it moved on, or all who
+    /// waited for it went away.
+    fn take_as(&mut self, chunk: &Chunk, class: Class) -> Option<Taken> {
+        let want = self.wants.get_mut(chunk)?;
+        if want.sent || want.class != class {
+            return None;
+        }
+        if want.owned {
+            want.waiters.retain(|waiter| !waiter.is_closed());
+            if want.waiters.is_empty() {
+                self.wants.remove(chunk);
+                return None;
+            }
+        }
+        want.sent = true;
+        Some(Taken {
+            chunk: *chunk,
+            class,
+            avoid: want.avoid,
+            owned: want.owned,
+            readers: 0,
+        })
+    }
+
+    /// Takes a neighbour of a chunk that is being asked for: one that waits
+    /// (`Some(true)`), or one that nobody wants yet, which is wanted from now on
+    /// (`Some(false)`), if `more` allows that. None: it is under way, or must
+    /// be asked for alone.
+    pub(super) fn take_neighbour(
+        &mut self,
+        chunk: &Chunk,
+        class: Class,
+        more: bool,
+    ) -> Option<bool> {
+        if let Some(want) = self.wants.get(chunk) {
+            let (waits, class) = (!want.sent && want.avoid == 0, want.class);
+            return waits
+                .then(|| self.take_as(chunk, class))
+                .flatten()
+                .map(|taken| taken.owned);
+        }
+        if !more {
+            return None;
+        }
+        let want = Want {
+            class,
+            avoid: 0,
+            sent: true,
+            owned: false,
+            waiters: Vec::new(),
+            arrived: None,
+        };
+        self.wants.insert(*chunk, want);
+        Some(false)
+    }
+
+    /// Counts a request of `class` and its bytes in or, negative, out.
+    pub(super) fn count(&mut self, class: Class, requests: isize, bytes: i64) {
+        if let Some(count) = self.requests.get_mut(list(class)) {
+            *count = count.saturating_add_signed(requests);
+        }
+        if let Some(count) = self.bytes.get_mut(list(class)) {
+            *count = count.saturating_add_signed(bytes);
+        }
+    }
+
+    /// How urgent a chunk is by now.
+    pub(super) fn class(&self, chunk: &Chunk) -> Option<Class> {
+        self.wants.get(chunk).map(|want| want.class)
+    }
+
+    /// Tells all who wait that a chunk has come. It stays at hand until
+    /// [`Queue::leave`]. False when nobody had waited for it.
+    pub(super) fn arrive(&mut self, chunk: &Chunk, arrived: Arrived) -> bool {
+        let Some(want) = self.wants.get_mut(chunk) else {
+            return false;
+        };
+        want.arrived = Some(arrived.clone());
+        let mut told = false;
+        for waiter in want.waiters.drain(..) {
+            told |= waiter.send(Ok(arrived.clone())).is_ok();
+        }
+        told || want.owned
+    }
+
+    /// Forgets a chunk; whoever still waits is told `fault`.
+    pub(super) fn leave(&mut self, chunk: &Chunk, mut fault: impl FnMut() -> Fault) {
+        if let Some(want) = self.wants.remove(chunk) {
+            for waiter in want.waiters {
+                // Who went away is not missed.
+                let _ = waiter.send(Err(fault()));
+            }
+        }
+    }
+
+    /// Chunks that are wanted or under way.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.wants.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Digest;
+
+    const WIDE: Limits = Limits {
+        round_trip: 1 << 20,
+        readahead: 1 << 20,
+        prefetch: 1 << 20,
+        trickle: 1,
+    };
+
+    fn chunk(index: u32) -> Chunk {
+        Chunk {
+            blob: 0,
+            index,
+            digest: Digest::default(),
+            len: 4096,
+            offset: u64::from(index) * 4096,
+            stored_offset: u64::from(index) * 100,
+            stored_len: 100,
+            compressed: true,
+        }
+    }
+
+    fn order(queue: &mut Queue) -> Vec<u32> {
+        std::iter::from_fn(|| queue.next(&WIDE))
+            .map(|taken| taken.chunk.index)
+            .collect()
+    }
+
+    #[test]
+    fn readers_come_before_readahead_and_that_before_prefetch() {
+        let mut queue = Queue::default();
+        queue.add(chunk(1), Class::Prefetch);
+        queue.add(chunk(2), Class::Readahead);
+        queue.add(chunk(3), Class::Demand);
+        queue.add(chunk(4), Class::Demand);
+        assert_eq!(order(&mut queue), [3, 4, 2, 1]);
+    }
+
+    #[test]
+    fn a_reader_moves_a_prefetched_chunk_to_the_front_and_it_is_sent_once() {
+        let mut queue = Queue::default();
+        queue.add(chunk(1), Class::Readahead);
+        queue.add(chunk(2), Class::Prefetch);
+        let (tell, _told) = oneshot::channel();
+        queue.attach(chunk(2), Class::Demand, 0, tell);
+        assert_eq!(order(&mut queue), [2, 1]);
+    }
+
+    #[test]
+    fn a_chunk_that_nobody_waits_for_any_more_is_not_asked_for() {
+        let mut queue = Queue::default();
+        let (tell, told) = oneshot::channel();
+        queue.attach(chunk(1), Class::Demand, 0, tell);
+        drop(told);
+        assert!(order(&mut queue).is_empty());
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn prefetch_trickles_while_somebody_waits() {
+        let mut queue = Queue::default();
+        queue.add(chunk(1), Class::Demand);
+        (2..9).for_each(|index| queue.add(chunk(index), Class::Prefetch));
+        let taken = queue.next(&WIDE).unwrap();
+        assert_eq!(taken.chunk.index, 1);
+        assert_eq!(queue.next(&WIDE).unwrap().chunk.index, 2);
+        queue.count(Class::Prefetch, 0, 100);
+        assert!(queue.next(&WIDE).is_none());
+        queue.count(Class::Demand, -1, 0);
+        assert_eq!(queue.next(&WIDE).unwrap().chunk.index, 3);
+    }
+
+    #[test]
+    fn a_chunk_under_way_is_no_neighbour_and_one_to_be_asked_for_alone_neither() {
+        let mut queue = Queue::default();
+        queue.add(chunk(1), Class::Demand);
+        queue.next(&WIDE).unwrap();
+        assert_eq!(queue.take_neighbour(&chunk(1), Class::Demand, true), None);
+        let (tell, _told) = oneshot::channel();
+        queue.attach(chunk(2), Class::Demand, 1, tell);
+        assert_eq!(queue.take_neighbour(&chunk(2), Class::Demand, true), None);
+        assert_eq!(queue.take_neighbour(&chunk(3), Class::Demand, false), None);
+        assert_eq!(
+            queue.take_neighbour(&chunk(3), Class::Readahead, true),
+            Some(false)
+        );
+        assert!(queue.has(&chunk(3)));
+    }
+
+    #[test]
+    fn what_arrived_is_at_hand_until_it_leaves() {
+        let mut queue = Queue::default();
+        let (tell, mut told) = oneshot::channel();
+        queue.attach(chunk(1), Class::Demand, 0, tell);
+        queue.next(&WIDE).unwrap();
+        let arrived = Arrived {
+            bytes: bytes::Bytes::from_static(b"x"),
+            source: 0,
+        };
+        assert!(queue.arrive(&chunk(1), arrived));
+        assert!(told.try_recv().unwrap().is_ok());
+        let (tell, _told) = oneshot::channel();
+        let late = queue.attach(chunk(1), Class::Demand, 0, tell);
+        assert!(matches!(late, Attached::Here(_)));
+        queue.leave(&chunk(1), || Fault::Lost);
+        assert_eq!(queue.len(), 0);
+    }
+}

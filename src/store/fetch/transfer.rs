@@ -1,0 +1,296 @@
+//! One request: its body is cut into chunks as it arrives, and each chunk is
+//! proved, answered and kept as soon as it is complete.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
+use tokio::time::{Instant, timeout};
+
+use super::plan::{Part, Plan};
+use super::queue::Taken;
+use super::{Arrived, Fault, Fetcher};
+use crate::backend::sources::Opened;
+use crate::backend::{BackendError, BlobRange, Class};
+use crate::chunk::Chunk;
+use crate::store::Store;
+use crate::store::counters::count;
+use crate::store::error::StoreError;
+
+/// Received bytes after which the limits are looked at again.
+const STRIDE: u64 = 64 << 10;
+
+/// A request under way. However it ends, its chunks leave the queue and the
+/// next request may start.
+struct Running {
+    store: Arc<Store>,
+    class: Class,
+    /// Bytes that are counted as under way.
+    counted: u64,
+    /// Chunks that have not come yet.
+    parts: VecDeque<Part>,
+    /// Why they will not come.
+    fault: Option<(Arc<BackendError>, bool)>,
+}
+
+impl Running {
+    /// Counts `bytes` as come in.
+    fn came(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.counted);
+        self.counted -= bytes;
+        let less = -i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.store.fetcher.queue.lock().count(self.class, 0, less);
+        self.store.pump();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        {
+            let mut queue = self.store.fetcher.queue.lock();
+            for part in self.parts.drain(..) {
+                queue.leave(&part.chunk, || match &self.fault {
+                    Some((error, again)) => Fault::Source {
+                        error: self.store.fetch_error(&part.chunk, error),
+                        again: *again,
+                    },
+                    None => Fault::Lost,
+                });
+            }
+            let bytes = -i64::try_from(self.counted).unwrap_or(i64::MAX);
+            queue.count(self.class, -1, bytes);
+        }
+        self.store.pump();
+    }
+}
+
+/// A chunk that came in: however its proof ends, it leaves the queue.
+struct Landing {
+    store: Arc<Store>,
+    chunk: Chunk,
+    fault: Option<(usize, StoreError)>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let mut fault = self.fault.take();
+        let fault = || match fault.take() {
+            Some((source, error)) => Fault::Damaged { source, error },
+            None => Fault::Lost,
+        };
+        self.store.fetcher.queue.lock().leave(&self.chunk, fault);
+    }
+}
+
+impl Fetcher {
+    /// Takes a chunk back that is not needed any more.
+    pub(super) fn drop_quietly(&self, chunk: &Chunk) {
+        self.queue.lock().leave(chunk, || Fault::Lost);
+    }
+}
+
+impl Store {
+    /// Carries out the request for a chunk that was taken out of the queue.
+    pub(super) async fn transfer(self: Arc<Self>, taken: Taken) {
+        let (class, first) = (taken.class, taken.chunk);
+        let mut running = Running {
+            store: Arc::clone(&self),
+            class,
+            counted: u64::from(first.stored_len),
+            parts: VecDeque::from([Part {
+                chunk: first,
+                _claim: None,
+                _room: None,
+            }]),
+            fault: None,
+        };
+        let limits = self.fetcher.link.limits();
+        let planned = self
+            .blocking(move |store| store.plan(&taken, &limits))
+            .await;
+        let Some(Some(plan)) = planned else {
+            return;
+        };
+        if plan.parts.len() > 1 {
+            self.note_issued(&plan);
+        }
+        let more = plan.len - running.counted.min(plan.len);
+        let signed = i64::try_from(more).unwrap_or(i64::MAX);
+        self.fetcher.queue.lock().count(class, 0, signed);
+        running.counted = plan.len;
+        let Plan {
+            offset, len, parts, ..
+        } = plan;
+        running.parts = parts.into();
+        let id = self.blob_id(&first);
+        let range = BlobRange {
+            id: &id,
+            offset,
+            len: usize::try_from(len).unwrap_or(usize::MAX),
+            class,
+        };
+        count(&self.counters.fetches);
+        let asked = Instant::now();
+        let opening = self.sources.open(range, taken.avoid);
+        let opened = match timeout(self.config.deadline, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => {
+                count(&self.counters.fetch_errors);
+                running.fault = Some((Arc::new(error), false));
+                return;
+            }
+            // Nobody waits that long.
+            Err(_) => return,
+        };
+        let source = opened.source;
+        if let Err(error) = self.stream(&mut running, opened, offset, asked).await {
+            count(&self.counters.fetch_errors);
+            self.sources.broke(source, &error);
+            running.fault = Some((Arc::new(error), true));
+        }
+    }
+
+    /// Cuts a body into the chunks of its request.
+    async fn stream(
+        self: &Arc<Self>,
+        running: &mut Running,
+        opened: Opened,
+        mut at: u64,
+        asked: Instant,
+    ) -> Result<(), BackendError> {
+        let (source, mut body) = (opened.source, opened.body);
+        let mut buffer = BytesMut::new();
+        let (mut first, mut fresh) = (true, 0);
+        let _meter = Meter::begin(self);
+        loop {
+            let Ok(part) = timeout(self.config.deadline, body.try_next()).await else {
+                return Ok(());
+            };
+            let Some(bytes) = part? else { break };
+            let got = bytes.len();
+            if first {
+                self.fetcher.link.answered(asked.elapsed());
+                first = false;
+            } else {
+                self.fetcher.link.received(got);
+            }
+            let got = u64::try_from(got).unwrap_or(u64::MAX);
+            self.counters.fetched_bytes.fetch_add(got, Relaxed);
+            fresh += got;
+            self.cut(running, &mut buffer, bytes, &mut at, source);
+            if fresh >= STRIDE {
+                running.came(fresh);
+                fresh = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lands every chunk that `bytes` complete. `at` is the blob's offset of
+    /// the first buffered byte.
+    fn cut(
+        self: &Arc<Self>,
+        running: &mut Running,
+        buffer: &mut BytesMut,
+        mut bytes: Bytes,
+        at: &mut u64,
+        source: usize,
+    ) {
+        while let Some(part) = running.parts.front() {
+            let chunk = part.chunk;
+            let len = usize::try_from(chunk.stored_len).unwrap_or(usize::MAX);
+            if buffer.is_empty() {
+                // Bytes between chunks.
+                let gap = chunk.stored_offset.saturating_sub(*at);
+                let gap = usize::try_from(gap).unwrap_or(usize::MAX).min(bytes.len());
+                bytes.advance(gap);
+                *at += u64::try_from(gap).unwrap_or(u64::MAX);
+                if bytes.is_empty() {
+                    return;
+                }
+            }
+            let stored = if buffer.is_empty() && bytes.len() >= len {
+                bytes.split_to(len)
+            } else {
+                let missing = len.saturating_sub(buffer.len()).min(bytes.len());
+                if buffer.is_empty() {
+                    buffer.reserve(len);
+                }
+                buffer.extend_from_slice(&bytes.split_to(missing));
+                if buffer.len() < len {
+                    return;
+                }
+                buffer.split().freeze()
+            };
+            *at += u64::from(chunk.stored_len);
+            if let Some(part) = running.parts.pop_front() {
+                self.land(part, source, stored);
+            }
+        }
+    }
+
+    /// Proves a chunk that came in, tells who waits, and keeps it.
+    fn land(self: &Arc<Self>, part: Part, source: usize, stored: Bytes) {
+        let store = Arc::clone(self);
+        let chunk = part.chunk;
+        let mut landing = Landing {
+            store: Arc::clone(self),
+            chunk,
+            fault: None,
+        };
+        tokio::spawn(async move {
+            let class = store.fetcher.queue.lock().class(&chunk);
+            let permit = store.bounds().cpu(class.unwrap_or(Class::Prefetch)).await;
+            store
+                .blocking(move |store| {
+                    let unpacked = store.unpack(&chunk, stored);
+                    drop(permit);
+                    match unpacked {
+                        Ok((bytes, tags)) => {
+                            let arrived = Arrived {
+                                bytes: bytes.clone(),
+                                source,
+                            };
+                            let class = {
+                                let mut queue = store.fetcher.queue.lock();
+                                queue.arrive(&chunk, arrived);
+                                queue.class(&chunk)
+                            };
+                            let ahead = class == Some(Class::Readahead);
+                            count(&store.counters.fetched_chunks);
+                            if class != Some(Class::Demand) {
+                                count(&store.counters.fetched_ahead);
+                            }
+                            store.keep(&chunk, bytes, tags, ahead);
+                        }
+                        Err(reason) => {
+                            store.sources.lied(source);
+                            count(&store.counters.proof_failures_source);
+                            landing.fault = Some((source, store.damaged(&chunk, source, reason)));
+                        }
+                    }
+                    drop(landing);
+                    drop(part);
+                })
+                .await
+        });
+    }
+}
+
+/// Tells the link that a body is being read, until dropped.
+struct Meter<'a>(&'a Fetcher);
+
+impl<'a> Meter<'a> {
+    fn begin(store: &'a Store) -> Self {
+        store.fetcher.link.begin();
+        Self(&store.fetcher)
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        self.0.link.end();
+    }
+}
