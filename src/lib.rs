@@ -18,6 +18,8 @@
 //! * [`backend`] is where blobs live.
 //! * [`fs`] is the file system over an image and a store.
 //! * [`fuse`] decodes requests, asks [`fs`], encodes replies.
+//! * [`prefetch`] fetches ahead what a guest will need, and records what it
+//!   needed.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
 //! * [`bounded_cache`], [`log_limit`], [`path_text`] and [`runtime`] are small services for all of them.
@@ -37,6 +39,7 @@ pub mod fusedev;
 pub mod image;
 pub mod log_limit;
 pub mod path_text;
+pub mod prefetch;
 pub mod runtime;
 pub mod store;
 pub mod unpack;

@@ -117,6 +117,11 @@ impl ImageOptions {
         Ok(Store::open_with(store, sources, blobs, records)?)
     }
 
+    /// The host's cache directory.
+    pub(super) fn cache_dir(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(self.cache.clone().or(self.config()?.cache))
+    }
+
     fn config(&self) -> Result<Config, Failure> {
         self.config
             .as_deref()

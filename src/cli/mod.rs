@@ -10,6 +10,7 @@ mod image_options;
 mod inspect;
 mod ls;
 mod mount;
+mod prefetch_options;
 mod serve;
 mod signals;
 mod size;

@@ -7,9 +7,11 @@ use clap::Args;
 use parking_lot::Mutex;
 
 use crate::cli::image_options::ImageOptions;
+use crate::cli::prefetch_options::PrefetchArguments;
 use crate::cli::{Failure, Outcome, signals};
 use crate::fs::ImageFs;
 use crate::fusedev::{self, MountOptions, Mounted};
+use crate::prefetch::Prefetch;
 
 /// Show an image on the host, read-only, until SIGTERM or an unmount.
 #[derive(Debug, Args)]
@@ -18,6 +20,8 @@ pub(super) struct Arguments {
     mountpoint: PathBuf,
     #[command(flatten)]
     image: ImageOptions,
+    #[command(flatten)]
+    prefetch: PrefetchArguments,
     /// Threads that read requests.
     #[arg(long, value_name = "N", default_value_t = 4)]
     threads: usize,
@@ -26,7 +30,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let image = arguments.image.open_image()?;
     let store = arguments.image.open_store(&image)?;
-    let fs = Arc::new(ImageFs::new(image, Arc::clone(&store)));
+    let cache = arguments.image.cache_dir()?;
+    let prefetch = arguments.prefetch.options(cache.as_deref())?;
+    let prefetch = Arc::new(Prefetch::start(&prefetch, &image, &store)?);
+    let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
+    let fs = Arc::new(fs);
     let options = MountOptions {
         threads: arguments.threads,
         ..MountOptions::default()
@@ -35,8 +43,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     // one that comes while we mount waits for the mount and then removes it.
     let slot: Arc<Mutex<Option<Arc<Mounted>>>> = Arc::default();
     let mut place = slot.lock();
-    let hook = Arc::clone(&slot);
+    let (hook, ahead) = (Arc::clone(&slot), Arc::clone(&prefetch));
     signals::handle(Arc::clone(&store), move || {
+        ahead.finish();
         let Some(mounted) = hook.lock().clone() else {
             return;
         };
@@ -48,6 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     *place = Some(Arc::clone(&mounted));
     drop(place);
     mounted.wait();
+    prefetch.finish();
     signals::report_end(&store);
     Ok(Outcome::Done)
 }

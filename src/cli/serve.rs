@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::image_options::ImageOptions;
+use crate::cli::prefetch_options::PrefetchArguments;
 use crate::cli::{Failure, Outcome, signals};
 use crate::fs::ImageFs;
+use crate::prefetch::Prefetch;
 use crate::virtio::{self, ServeOptions, Shutdown};
 
 /// Serve an image to a virtual machine: QEMU's vhost-user-fs-pci or
@@ -20,6 +22,8 @@ pub(super) struct Arguments {
     socket: PathBuf,
     #[command(flatten)]
     image: ImageOptions,
+    #[command(flatten)]
+    prefetch: PrefetchArguments,
     /// Request queues, each served by a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 4)]
     request_queues: usize,
@@ -38,9 +42,15 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let image = arguments.image.open_image()?;
     let store = arguments.image.open_store(&image)?;
+    let cache = arguments.image.cache_dir()?;
+    let prefetch = arguments.prefetch.options(cache.as_deref())?;
+    let prefetch = Arc::new(Prefetch::start(&prefetch, &image, &store)?);
     let shutdown = Shutdown::new()?;
-    let hook = shutdown.clone();
-    signals::handle(Arc::clone(&store), move || hook.remove_socket())?;
+    let (hook, ahead) = (shutdown.clone(), Arc::clone(&prefetch));
+    signals::handle(Arc::clone(&store), move || {
+        hook.remove_socket();
+        ahead.finish();
+    })?;
     let options = ServeOptions {
         request_queues: arguments.request_queues,
         queue_size: arguments.queue_size,
@@ -48,11 +58,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         exit_on_disconnect: arguments.exit_on_disconnect,
         ..ServeOptions::new(arguments.socket)
     };
-    let fs = Arc::new(ImageFs::new(image, Arc::clone(&store)));
+    let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
+    let fs = Arc::new(fs);
     let path = options.socket.clone();
     virtio::serve(&options, fs, &shutdown, || {
         log::info!("Listening on {}", path.display())
     })?;
+    prefetch.finish();
     signals::report_end(&store);
     Ok(Outcome::Done)
 }

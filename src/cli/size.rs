@@ -24,6 +24,15 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     usize::try_from(bytes).map_err(|_| format!("{text} is too large"))
 }
 
+/// Parses bytes per second: `10MiB/s`, or the same without `/s`.
+pub(super) fn bandwidth(text: &str) -> Result<u64, String> {
+    let size = text.strip_suffix("/s").unwrap_or(text);
+    match size.parse::<ByteSize>()?.as_u64() {
+        0 => Err(format!("{text} is no bandwidth; leave it out for no limit")),
+        bytes => Ok(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +43,15 @@ mod tests {
         assert_eq!(chunk_size("4096"), Ok(4096));
         for wrong in ["0", "1MB", "2KiB", "32MiB", "many"] {
             assert!(chunk_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bandwidths_are_sizes_per_second() {
+        assert_eq!(bandwidth("10MiB/s"), Ok(10 << 20));
+        assert_eq!(bandwidth("1000"), Ok(1000));
+        for wrong in ["0", "0/s", "/s", "1MiB/h", "fast"] {
+            assert!(bandwidth(wrong).is_err(), "{wrong}");
         }
     }
 }

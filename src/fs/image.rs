@@ -12,6 +12,7 @@ use crate::bounded_cache::bounded;
 use crate::chunk::Chunk;
 use crate::destination::Destination;
 use crate::fs::nodes::{Held, Nodes, ROOT};
+use crate::fs::touches::{FirstReads, Touches};
 use crate::fs::{Attr, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
 use crate::image::directory::Directory;
 use crate::image::group;
@@ -56,6 +57,7 @@ struct OpenGroup {
     size: u64,
     start: u64,
     chunks: Arc<[Chunk]>,
+    reads: FirstReads,
 }
 
 /// A part of a chunk that a read wants.
@@ -72,6 +74,7 @@ pub struct ImageFs {
     store: Arc<Store>,
     nodes: Nodes,
     open: Cache<(u64, u64), Arc<OpenGroup>>,
+    touches: Option<Arc<Touches>>,
     failures: LogLimit,
 }
 
@@ -85,8 +88,15 @@ impl ImageFs {
             store,
             nodes,
             open,
+            touches: None,
             failures: LogLimit::new(),
         }
+    }
+
+    /// The same, noting first reads in `touches`.
+    pub fn noting(mut self, touches: Option<Arc<Touches>>) -> Self {
+        self.touches = touches;
+        self
     }
 
     /// The chunk store.
@@ -242,6 +252,7 @@ impl ImageFs {
                 size,
                 start: position,
                 chunks: Arc::new([]),
+                reads: FirstReads::new(false),
             }));
         }
         let group = self
@@ -253,9 +264,17 @@ impl ImageFs {
             size,
             start: group.start,
             chunks: group.chunks,
+            reads: FirstReads::new(self.touches.is_some()),
         });
         self.open.insert(key, Arc::clone(&group));
         Ok(group)
+    }
+
+    /// Notes the first read of a chunk through its group.
+    fn touch(&self, node: u64, position: u64) {
+        if let Some(touches) = &self.touches {
+            touches.add(node, position, |id| self.nodes.get(id));
+        }
     }
 
     /// The parts of chunks that hold `len` bytes of a file from `offset` on.
@@ -272,10 +291,11 @@ impl ImageFs {
                 group = self.open_group(node, at)?;
                 index = position.wrapping_sub(group.start);
             }
-            let chunk = usize::try_from(index)
-                .ok()
-                .and_then(|index| group.chunks.get(index))
-                .ok_or(Errno::EIO)?;
+            let index = usize::try_from(index).map_err(|_| Errno::EIO)?;
+            let chunk = group.chunks.get(index).ok_or(Errno::EIO)?;
+            if group.reads.is_first(index) {
+                self.touch(node, position);
+            }
             let from = at - position * chunk_size;
             let len = (u64::from(chunk.len).saturating_sub(from)).min(end - at);
             if len == 0 {

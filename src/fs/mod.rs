@@ -1,12 +1,14 @@
 //! The file system: what `fuse` asks and what answers it.
 //!
 //! [`FileSystem`] is the trait that the FUSE server is written against;
-//! [`ImageFs`] implements it over an image and a chunk store.
+//! [`ImageFs`] implements it over an image and a chunk store; [`touches`] is
+//! its memory of what was read first.
 //! May use: `image`, `store`, `chunk`, `destination`. Used by: `fuse`, the
 //! transports, `cli`.
 
 mod image;
 mod nodes;
+pub mod touches;
 pub mod walk;
 
 use std::future::Future;

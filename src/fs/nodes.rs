@@ -19,6 +19,17 @@ pub(super) struct Held {
     references: u64,
 }
 
+#[cfg(test)]
+impl Held {
+    pub(super) fn new(node: NodeRef, parent: u64) -> Self {
+        Self {
+            node,
+            parent,
+            references: 1,
+        }
+    }
+}
+
 /// The table of held nodes by node id. A node's id is its number in the image,
 /// but for the root's; so the table has at most one entry per inode, however
 /// often a guest looks it up.

@@ -125,6 +125,25 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// As [`Layout::chunk`], but none for a chunk that the image's tables do
+    /// not list: tools that list only the chunks that the image uses.
+    ///
+    /// # Errors
+    /// When the record cannot be read or proved.
+    pub fn listed(
+        &self,
+        bootstrap: &Bootstrap,
+        blob: u16,
+        index: u32,
+    ) -> Result<Option<Chunk>, ImageError> {
+        match self {
+            Self::Proved(_) => self.chunk(bootstrap, blob, index).map(Some),
+            Self::Loaded(_) => Ok(self.chunk(bootstrap, blob, index).ok()),
+        }
+    }
+}
+
 /// Refuses slots of a blob's uncompressed layout that overlap.
 fn check_apart(chunks: &[Chunk]) -> Result<(), String> {
     for pair in chunks.windows(2) {

@@ -12,6 +12,10 @@ use crate::image::model::NodeRef;
 use crate::image::node::{Content, Node};
 use crate::image::open::Image;
 use crate::image::proof;
+use crate::image::rafs::u32_at;
+
+/// Most nodes of a prefetch table that are looked at.
+const PREFETCH_MAX: usize = 1 << 18;
 
 /// Longest canonical path of a hard link in bytes, which bounds the steps that
 /// one lookup can cost.
@@ -71,6 +75,32 @@ impl Image {
         position: u64,
     ) -> Result<ChunkGroup, ImageError> {
         self.metadata.chunk_group(file, size, position)
+    }
+
+    /// The record of a chunk; none if the image does not list it.
+    ///
+    /// # Errors
+    /// When it cannot be read or proved.
+    pub fn listed_chunk(&self, blob: u16, index: u32) -> Result<Option<Chunk>, ImageError> {
+        let bootstrap = &self.metadata.bootstrap;
+        self.metadata.layout.listed(bootstrap, blob, index)
+    }
+
+    /// The nodes that the image's prefetch table names. Only a hint of what to
+    /// fetch: the references have no proof, so nothing that is loaded by them
+    /// may be served.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn prefetch_table(&self) -> Result<Vec<NodeRef>, ImageError> {
+        let (offset, len) = self.superblock().prefetch_table;
+        let count = (len as usize / 4).min(PREFETCH_MAX);
+        let table = self.metadata.bootstrap.read(offset, count * 4)?;
+        let nids = table.chunks_exact(4).map(|nid| u64::from(u32_at(nid, 0)));
+        let nodes = nids
+            .take_while(|&nid| nid != 0)
+            .map(|nid| NodeRef { nid, proof: None });
+        Ok(nodes.collect())
     }
 
     /// The error for an entry whose type is not its node's.

@@ -1,0 +1,165 @@
+//! The downloads of one image, from the first stage to the last.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::Notify;
+
+use super::options::{Keep, PrefetchOptions, Scope};
+use super::progress::Progress;
+use super::pump::Pump;
+use super::stages::{Everything, Files, Stage, Traced, follow};
+use super::trace::Trace;
+use crate::backend::Class;
+use crate::image::{Image, NodeRef};
+use crate::store::Store;
+
+/// What is to be brought.
+pub(super) struct Plan {
+    image: Arc<Image>,
+    /// A recorded trace.
+    trace: Option<PathBuf>,
+    /// Whether the trace was asked for by name.
+    by_name: bool,
+    files: Whole,
+    all: bool,
+    bandwidth: Option<u64>,
+}
+
+/// Which files are fetched whole.
+enum Whole {
+    None,
+    Table,
+    List(Vec<Vec<u8>>),
+}
+
+impl Plan {
+    /// What the options ask for; none if that is nothing.
+    pub(super) fn new(
+        options: &PrefetchOptions,
+        auto: Option<&Path>,
+        image: &Arc<Image>,
+    ) -> Option<Self> {
+        let (trace, by_name) = match &options.replay {
+            Keep::Off => (None, false),
+            Keep::Auto => (auto.filter(|path| path.exists()).map(Path::to_owned), false),
+            Keep::File(path) => (Some(path.clone()), true),
+        };
+        let files = match (options.scope, &options.files) {
+            (Scope::Off, _) => Whole::None,
+            (_, Some(list)) => Whole::List(list.clone()),
+            _ if image.superblock().prefetch_table.1 >= 4 => Whole::Table,
+            _ => Whole::None,
+        };
+        let all = options.scope == Scope::All;
+        let any = trace.is_some() || !matches!(files, Whole::None) || all;
+        any.then(|| Self {
+            image: Arc::clone(image),
+            trace,
+            by_name,
+            files,
+            all,
+            bandwidth: options.bandwidth,
+        })
+    }
+
+    /// Brings everything, or as much as there is until `end`.
+    pub(super) fn run(self, store: Arc<Store>, progress: Arc<Progress>, end: &Notify) {
+        let runtime = match crate::runtime::handle() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                log::error!("Nothing is fetched ahead, threads cannot be started: {error}");
+                return;
+            }
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                () = self.stages(store, &progress) => {}
+                () = end.notified() => {}
+            }
+        });
+    }
+
+    async fn stages(self, store: Arc<Store>, progress: &Arc<Progress>) {
+        let mut pump = Pump::new(store, Arc::clone(progress), self.bandwidth);
+        let image = &self.image;
+        if let Some(trace) = self.trace() {
+            let mut stage = Traced::new(Arc::clone(image), trace);
+            pump.stage(&mut stage, Class::Readahead).await;
+            log::info!(
+                "Trace replayed: {} chunks are here",
+                progress.snapshot().done
+            );
+        }
+        let (nodes, with_root) = self.nodes();
+        let everything = self.all || with_root;
+        if everything {
+            progress.wanted.fetch_max(Everything::count(image), Relaxed);
+        }
+        let mut stage = Files::new(Arc::clone(image), nodes);
+        pump.stage(&mut stage, Class::Prefetch).await;
+        if !everything {
+            pump.finish(false).await;
+            log::info!(
+                "Prefetch ended: {} chunks are here",
+                progress.snapshot().done
+            );
+            return;
+        }
+        let mut stage = Everything::new(Arc::clone(image));
+        pump.stage(&mut stage, Class::Prefetch).await;
+        let count = pump.asked();
+        progress.wanted.store(count, Relaxed);
+        if pump.finish(true).await && stage.faults() == 0 {
+            progress.complete.store(true, Relaxed);
+            log::info!("Image complete: {count} chunks, offline from now on");
+        } else {
+            log::warn!("The image is not complete: some of its chunks cannot be had");
+        }
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        let path = self.trace.as_deref()?;
+        match Trace::read(path) {
+            Ok(trace) => {
+                let (path, count) = (path.display(), trace.lines.len());
+                log::info!("Replaying the trace {path}: {count} chunks");
+                Some(trace)
+            }
+            // Another daemon may have replaced or removed it.
+            Err(error) if !self.by_name => {
+                log::debug!("No trace {}: {error}", path.display());
+                None
+            }
+            Err(error) => {
+                log::warn!("Cannot read the trace {}: {error}", path.display());
+                None
+            }
+        }
+    }
+
+    /// The nodes whose files are fetched whole; and whether the whole image is
+    /// among them.
+    fn nodes(&self) -> (Vec<NodeRef>, bool) {
+        let mut nodes = match &self.files {
+            Whole::None => Vec::new(),
+            Whole::Table => self.image.prefetch_table().unwrap_or_else(|error| {
+                log::warn!("The prefetch table is passed over: {error}");
+                Vec::new()
+            }),
+            Whole::List(paths) => {
+                let found = paths.iter().filter_map(|path| {
+                    follow(&self.image, path)
+                        .inspect_err(|error| log::warn!("Prefetch passes over a path: {error}"))
+                        .ok()
+                });
+                found.collect()
+            }
+        };
+        let (root, before) = (self.image.root().nid, nodes.len());
+        nodes.retain(|node| node.nid != root);
+        let everything = nodes.len() < before;
+        (nodes, everything)
+    }
+}
