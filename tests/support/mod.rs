@@ -8,6 +8,7 @@
 //!   what it counts.
 //! * [`mount`] is `tidegate mount` on a directory of its own.
 //! * [`image`] and [`tree`] make something to serve.
+//! * [`registry`] serves blobs: slowly, paced, faulty, and counted.
 //! * [`target`] is an image with the daemon that serves it.
 //!
 //! A test says `mod support;` (or names this file with `#[path]`) and uses the
@@ -23,6 +24,7 @@ pub mod frontend;
 pub mod image;
 pub mod manifest;
 pub mod mount;
+pub mod registry;
 pub mod session;
 pub mod target;
 pub mod tree;
