@@ -25,6 +25,8 @@ mod streams;
 mod transfer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -40,6 +42,10 @@ use crate::backend::sources::Avoid;
 use crate::chunk::Chunk;
 
 pub use self::link::LinkFigures;
+
+/// How long chunks that nobody waits for are gathered before they are asked
+/// for.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Proved bytes of a chunk, and where they came from.
 #[derive(Clone, Debug)]
@@ -76,6 +82,7 @@ pub(super) struct Fetcher {
     queue: Mutex<Queue>,
     link: Link,
     streams: Streams,
+    gathering: AtomicBool,
 }
 
 impl Fetcher {
@@ -116,9 +123,24 @@ impl Store {
         };
         match attached {
             Attached::Here(arrived) => return Wanted::Here(arrived),
-            Attached::Waiting => self.pump(),
+            Attached::Waiting if class == Class::Demand => self.pump(),
+            Attached::Waiting => self.pump_soon(),
         }
         Wanted::Coming(told)
+    }
+
+    /// As [`Store::pump`], in a moment: what nobody waits for comes in numbers,
+    /// and neighbours are to share a request.
+    pub(super) fn pump_soon(self: &Arc<Self>) {
+        if self.fetcher.gathering.swap(true, Relaxed) {
+            return;
+        }
+        let store = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(GATHER).await;
+            store.fetcher.gathering.store(false, Relaxed);
+            store.pump();
+        });
     }
 
     /// Whether nothing is wanted or under way.

@@ -87,12 +87,66 @@ impl Store {
             class: taken.class,
             offset: chunk.stored_offset,
             len: u64::from(chunk.stored_len),
-            parts: vec![first],
+            parts: Vec::new(),
         };
-        if taken.avoid == 0 {
-            self.extend(&mut plan, chunk, Reach::of(taken, limits));
+        if taken.avoid != 0 {
+            plan.parts.push(first);
+            return Some(plan);
         }
+        let reach = Reach::of(taken, limits);
+        if taken.class != Class::Demand {
+            self.step_back(&mut plan, chunk, &reach);
+        }
+        plan.parts.push(first);
+        self.extend(&mut plan, chunk, reach);
         Some(plan)
+    }
+
+    /// Adds neighbours that wait in front of the first chunk: those who want
+    /// many chunks at once do not always come in order.
+    fn step_back(&self, plan: &mut Plan, first: Chunk, reach: &Reach) {
+        let mut index = first.index;
+        let mut start = first;
+        while let Some(before) = index.checked_sub(1) {
+            let Some(next) = self.records.record(first.blob, before) else {
+                break;
+            };
+            let end = next.stored_offset.checked_add(next.stored_len.into());
+            let len = plan.len + u64::from(next.stored_len);
+            if end != Some(start.stored_offset)
+                || len > reach.most
+                || plan.parts.len() + 1 >= PARTS
+                || self.validate(&next).is_err()
+                || !self.fetcher.queue.lock().waits(&next)
+            {
+                break;
+            }
+            let taken = self
+                .fetcher
+                .queue
+                .lock()
+                .take_neighbour(&next, plan.class, false);
+            let part = match taken {
+                Some(true) => Part {
+                    chunk: next,
+                    _claim: None,
+                    _room: None,
+                },
+                Some(false) => match self.hold(&next) {
+                    Some(part) => part,
+                    None => {
+                        self.fetcher.drop_quietly(&next);
+                        break;
+                    }
+                },
+                None => break,
+            };
+            plan.parts.push(part);
+            plan.offset = next.stored_offset;
+            plan.len = len;
+            (start, index) = (next, before);
+        }
+        plan.parts.reverse();
     }
 
     /// Adds neighbours behind the first chunk.

@@ -59,6 +59,9 @@ pub(super) struct Queue {
     /// Requests under way by class, and the bytes that those ahead ask for.
     requests: [usize; 3],
     bytes: [u64; 3],
+    /// Whether a request ahead of readers is being planned: its neighbours must
+    /// not be taken for requests of their own.
+    planning: bool,
 }
 
 fn list(class: Class) -> usize {
@@ -140,7 +143,8 @@ impl Queue {
             }
             while let Some(chunk) = self.lists.get_mut(list(class))?.pop_front() {
                 if let Some(taken) = self.take_as(&chunk, class) {
-                    self.count(class, 1, 0);
+                    self.count(class, 1, chunk.stored_len.into());
+                    self.planning |= class != Class::Demand;
                     let readers = self.requests.first().copied().unwrap_or(0);
                     return Some(Taken { readers, ..taken });
                 }
@@ -157,6 +161,7 @@ impl Queue {
         }
         match class {
             Class::Demand => true,
+            _ if self.planning => false,
             Class::Readahead => {
                 ahead + background < REQUESTS_AHEAD && ahead_bytes < limits.readahead
             }
@@ -169,6 +174,19 @@ impl Queue {
                 ahead + background < REQUESTS_AHEAD && background_bytes < window
             }
         }
+    }
+
+    /// Notes that the plan of a request of `class` is made, and how many bytes it
+    /// asks for beyond its first chunk.
+    pub(super) fn planned(&mut self, class: Class, more: u64) {
+        self.planning &= class == Class::Demand;
+        self.count(class, 0, i64::try_from(more).unwrap_or(i64::MAX));
+    }
+
+    /// Whether a chunk waits and may share a request.
+    pub(super) fn waits(&self, chunk: &Chunk) -> bool {
+        let want = self.wants.get(chunk);
+        want.is_some_and(|want| !want.sent && want.avoid == 0)
     }
 
     /// Takes a waiting chunk for a request. None: it moved on, or all who
@@ -206,8 +224,9 @@ impl Queue {
         more: bool,
     ) -> Option<bool> {
         if let Some(want) = self.wants.get(chunk) {
-            let (waits, class) = (!want.sent && want.avoid == 0, want.class);
-            return waits
+            let class = want.class;
+            return self
+                .waits(chunk)
                 .then(|| self.take_as(chunk, class))
                 .flatten()
                 .map(|taken| taken.owned);
@@ -311,7 +330,9 @@ mod tests {
         queue.add(chunk(2), Class::Readahead);
         queue.add(chunk(3), Class::Demand);
         queue.add(chunk(4), Class::Demand);
-        assert_eq!(order(&mut queue), [3, 4, 2, 1]);
+        assert_eq!(order(&mut queue), [3, 4, 2]);
+        queue.planned(Class::Readahead, 0);
+        assert_eq!(order(&mut queue), [1]);
     }
 
     #[test]
@@ -322,6 +343,8 @@ mod tests {
         let (tell, _told) = oneshot::channel();
         queue.attach(chunk(2), Class::Demand, 0, tell);
         assert_eq!(order(&mut queue), [2, 1]);
+        queue.planned(Class::Readahead, 0);
+        assert!(order(&mut queue).is_empty());
     }
 
     #[test]
@@ -342,7 +365,7 @@ mod tests {
         let taken = queue.next(&WIDE).unwrap();
         assert_eq!(taken.chunk.index, 1);
         assert_eq!(queue.next(&WIDE).unwrap().chunk.index, 2);
-        queue.count(Class::Prefetch, 0, 100);
+        queue.planned(Class::Prefetch, 0);
         assert!(queue.next(&WIDE).is_none());
         queue.count(Class::Demand, -1, 0);
         assert_eq!(queue.next(&WIDE).unwrap().chunk.index, 3);

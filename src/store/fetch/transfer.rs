@@ -110,16 +110,19 @@ impl Store {
         let planned = self
             .blocking(move |store| store.plan(&taken, &limits))
             .await;
+        let len = planned.as_ref().and_then(|plan| Some(plan.as_ref()?.len));
+        let more = len.unwrap_or(0).saturating_sub(running.counted);
+        self.fetcher.queue.lock().planned(class, more);
         let Some(Some(plan)) = planned else {
             return;
         };
+        running.counted += more;
         if plan.parts.len() > 1 {
             self.note_issued(&plan);
         }
-        let more = plan.len - running.counted.min(plan.len);
-        let signed = i64::try_from(more).unwrap_or(i64::MAX);
-        self.fetcher.queue.lock().count(class, 0, signed);
-        running.counted = plan.len;
+        if class != Class::Demand {
+            self.pump();
+        }
         let Plan {
             offset, len, parts, ..
         } = plan;

@@ -4,6 +4,7 @@
 mod bounds;
 mod cache;
 mod claims;
+mod fetch;
 mod hot;
 mod source;
 mod vandal;
@@ -14,11 +15,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 
 use super::{Snapshot, Store, StoreConfig, Verify};
-use crate::backend::{Backend, BlobRange, Opening, whole};
-use crate::chunk::{BlobInfo, Chunk, Compressor, Digest, DigestAlgorithm};
+use crate::backend::sources::Sources;
+use crate::backend::{Backend, BackendError, BlobRange, Body, Opening, whole};
+use crate::chunk::{BlobInfo, Chunk, ChunkRecords, Compressor, Digest, DigestAlgorithm};
 use crate::destination::Destination;
 
 /// An image of one blob, with the truth about its chunks.
@@ -93,6 +96,23 @@ struct Source {
     hangs: AtomicBool,
     /// Replies still to be altered in their first byte.
     lies: AtomicUsize,
+    /// What happens to bodies.
+    body: Mutex<Shape>,
+    /// Offset and length of each request.
+    asked: Mutex<Vec<(u64, usize)>>,
+}
+
+/// How a body comes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Shape {
+    #[default]
+    Whole,
+    /// It hangs after so many bytes.
+    Hangs(usize),
+    /// It breaks off after so many bytes.
+    Breaks(usize),
+    /// It comes in pieces of 10,000 bytes, one each millisecond.
+    Paced,
 }
 
 impl Source {
@@ -118,6 +138,45 @@ impl Drop for Done<'_> {
     }
 }
 
+fn shaped(shape: Shape, mut bytes: Bytes) -> Body {
+    match shape {
+        Shape::Whole => whole(bytes),
+        Shape::Hangs(after) => {
+            let head = whole(bytes.split_to(after.min(bytes.len())));
+            head.chain(stream::pending()).boxed()
+        }
+        Shape::Breaks(after) => {
+            let head = whole(bytes.split_to(after.min(bytes.len())));
+            let error = BackendError::Io {
+                id: "5a".repeat(32),
+                source_name: "memory".to_owned(),
+                offset: 0,
+                len: 0,
+                source: std::io::Error::other("the body broke off"),
+            };
+            head.chain(stream::iter([Err(error)])).boxed()
+        }
+        Shape::Paced => stream::unfold(bytes, |mut bytes| async move {
+            if bytes.is_empty() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Some((Ok(bytes.split_to(bytes.len().min(10_000))), bytes))
+        })
+        .boxed(),
+    }
+}
+
+/// The records of the one blob.
+struct Records(Vec<Chunk>);
+
+impl ChunkRecords for Records {
+    fn record(&self, blob: u16, index: u32) -> Option<Chunk> {
+        let index = usize::try_from(index).ok().filter(|_| blob == 0)?;
+        self.0.get(index).copied()
+    }
+}
+
 impl Backend for Source {
     fn open<'a>(&'a self, range: BlobRange<'a>) -> Opening<'a> {
         Box::pin(async move {
@@ -135,7 +194,9 @@ impl Backend for Source {
             if lie.is_ok() {
                 bytes[0] ^= 1;
             }
-            Ok(whole(bytes.into()))
+            self.asked.lock().push((range.offset, range.len));
+            let shape = *self.body.lock();
+            Ok(shaped(shape, bytes.into()))
         })
     }
 
@@ -184,6 +245,22 @@ impl Setup {
         };
         let blobs = vec![self.image.blob.clone()];
         Store::open(config, self.source.clone(), blobs).unwrap()
+    }
+
+    /// The same on an empty cache, with records of the neighbours.
+    fn with_records(self) -> Self {
+        let config = StoreConfig {
+            cache: Some(self.dir.path().into()),
+            ..StoreConfig::default()
+        };
+        let store = Store::open_with(
+            config,
+            Sources::single(self.source.clone()),
+            vec![self.image.blob.clone()],
+            Arc::new(Records(self.image.chunks.clone())),
+        );
+        let store = store.unwrap();
+        Self { store, ..self }
     }
 
     fn file(&self, kind: &str) -> PathBuf {
