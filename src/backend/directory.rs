@@ -42,9 +42,7 @@ impl Backend for DirectoryBackend {
         let (shared, id) = (Arc::clone(&self.shared), range.id.to_owned());
         let (offset, len) = (range.offset, range.len);
         Box::pin(async move {
-            if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(BackendError::BadId { id });
-            }
+            range.checked_id()?;
             let failed = (id.clone(), shared.describe());
             let bytes = tokio::task::spawn_blocking(move || shared.read(&id, offset, len))
                 .await

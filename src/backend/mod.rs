@@ -5,18 +5,20 @@
 //! May use: `chunk`. Used by: `store`, `cli`.
 
 pub mod directory;
+pub mod error;
+pub mod http;
 pub mod oss;
+pub mod registry;
 pub mod s3;
 pub mod secret;
 pub mod sources;
-
-use std::path::PathBuf;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, future, stream};
+
+pub use error::BackendError;
 
 /// Why bytes are asked for: peers and proxies are told, and the scheduler's
 /// order follows it.
@@ -43,6 +45,20 @@ pub struct BlobRange<'a> {
     pub class: Class,
 }
 
+impl<'a> BlobRange<'a> {
+    /// The blob's id, fit for being part of a path or URL.
+    ///
+    /// # Errors
+    /// [`BackendError::BadId`] when it is not 64 hexadecimal digits.
+    pub fn checked_id(&self) -> Result<&'a str, BackendError> {
+        if self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(self.id);
+        }
+        let id = self.id.to_owned();
+        Err(BackendError::BadId { id })
+    }
+}
+
 /// The bytes of a range as they arrive: exactly as many as were asked for, or
 /// an error at the end.
 pub type Body = BoxStream<'static, Result<Bytes, BackendError>>;
@@ -65,72 +81,4 @@ pub trait Backend: Send + Sync + 'static {
 
     /// What the source is, for messages: a directory, a URL without secrets.
     fn describe(&self) -> String;
-}
-
-/// Why a backend could not answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BackendError {
-    /// Cannot read blob {id} from {source_name} at offset {offset}, {len} bytes.
-    #[error("Cannot read blob {id} from {source_name} at offset {offset}, {len} bytes")]
-    Io {
-        /// The blob.
-        id: String,
-        /// The source, as [`Backend::describe`] tells it.
-        source_name: String,
-        /// Offset in the blob.
-        offset: u64,
-        /// Bytes asked for.
-        len: usize,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A blob name that is not 64 hexadecimal digits.
-    #[error("Blob name {id:?} is not 64 hexadecimal digits: the image is damaged or hostile")]
-    BadId {
-        /// The name, as the image tells it.
-        id: String,
-    },
-    /// The file of a blob does not open.
-    #[error("Cannot open blob file {}: check that the blob is there and readable", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A blob file ends before the bytes that the image names.
-    #[error(
-        "Blob file {} ends early: {got} of {wanted} bytes at offset {offset}; restore the blob",
-        path.display()
-    )]
-    Short {
-        /// The file.
-        path: PathBuf,
-        /// Offset in the blob.
-        offset: u64,
-        /// Bytes asked for.
-        wanted: usize,
-        /// Bytes there are.
-        got: usize,
-    },
-}
-
-impl BackendError {
-    /// Whether the same request may succeed a moment later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Io { .. } | Self::Short { .. } => true,
-            Self::BadId { .. } | Self::Open { .. } => false,
-        }
-    }
-
-    /// How long the source asks to be left alone.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Io { .. } | Self::BadId { .. } | Self::Open { .. } | Self::Short { .. } => None,
-        }
-    }
 }

@@ -1,12 +1,24 @@
 //! Several sources of one image's blobs, in order.
 
+mod policy;
+
 use std::fmt;
 use std::sync::Arc;
 
 use super::{Backend, BackendError, BlobRange, Body};
 
+pub use policy::Policy;
+
 /// Sources by position, one bit each: those to be asked last.
 pub type Avoid = u64;
+
+/// A source and how it is treated.
+pub struct Source {
+    /// The source.
+    pub backend: Arc<dyn Backend>,
+    /// How it is treated.
+    pub policy: Policy,
+}
 
 /// A range that a source agreed to deliver.
 pub struct Opened {
@@ -34,6 +46,13 @@ impl Sources {
         Self {
             sources: vec![backend],
         }
+    }
+
+    /// Several sources, asked in this order: peers and mirrors first, the origin
+    /// last.
+    pub fn new(sources: Vec<Source>) -> Self {
+        let sources = sources.into_iter().map(|source| source.backend).collect();
+        Self { sources }
     }
 
     /// Number of sources.

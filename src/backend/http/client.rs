@@ -1,0 +1,221 @@
+//! Sends requests: through the proxy while it is healthy, else directly.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::{Instant, timeout};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::lane::{Lane, Setup, stays_home};
+use super::proxy::Proxy;
+use super::{Answer, Request, Transport};
+use crate::backend::error::{At, Stage};
+use crate::backend::{BackendError, BlobRange, Class};
+
+/// Most bytes of an answer of [`Client::call`].
+const CALL_BYTES: usize = 1 << 20;
+
+/// The HTTP client of one source.
+pub struct Client {
+    source_name: Arc<str>,
+    transport: Transport,
+    direct: Lane,
+    proxy: Option<Arc<Proxy>>,
+}
+
+/// An answer that was read to its end.
+pub struct Called {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, which may hold a token.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+impl Client {
+    /// A client for the source that messages call `source_name`.
+    ///
+    /// # Errors
+    /// When a CA file cannot be read or holds no certificate, or the proxy's URL
+    /// makes no sense.
+    pub fn new(source_name: &str, transport: &Transport) -> Result<Self, BackendError> {
+        let source_name: Arc<str> = source_name.into();
+        let mut setup = Setup {
+            source_name: Arc::clone(&source_name),
+            transport: transport.clone(),
+            certificates: Vec::new(),
+            proxy: None,
+        };
+        for file in &transport.ca_cert_files {
+            let mut found = certificates(file).map_err(|reason| setup.failed(reason))?;
+            setup.certificates.append(&mut found);
+        }
+        let proxy = match &transport.proxy {
+            Some(options) => {
+                let mut setup = setup.clone();
+                setup.proxy = Some(options.url.clone());
+                Some(Arc::new(Proxy::new(options, setup)?))
+            }
+            None => None,
+        };
+        Ok(Self {
+            source_name,
+            transport: transport.clone(),
+            direct: Lane::new(setup)?,
+            proxy,
+        })
+    }
+
+    /// Sends a request for `range` and waits for status and headers, which the
+    /// caller checks. Redirects are answers like any other.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn ask(
+        &self,
+        request: Request,
+        range: BlobRange<'_>,
+    ) -> Result<Answer, BackendError> {
+        let Some(proxy) = &self.proxy else {
+            return self.send(&self.direct, request, range.class, None).await;
+        };
+        if proxy.is_healthy() {
+            let on_the_wire = proxy.rewrite(&request.url);
+            let first = request.clone();
+            let asked = self.send(proxy.lane(), first, range.class, Some(on_the_wire));
+            let answer = asked.await;
+            if !proxy.is_at_fault(&answer, range.class) || !proxy.may_fall_back() {
+                return answer;
+            }
+        } else if !proxy.may_fall_back() {
+            return Err(proxy.down(&self.source_name));
+        }
+        self.send(&self.direct, request, range.class, None).await
+    }
+
+    async fn send(
+        &self,
+        lane: &Lane,
+        request: Request,
+        class: Class,
+        proxied: Option<Url>,
+    ) -> Result<Answer, BackendError> {
+        let Request {
+            url,
+            mut headers,
+            foreign,
+        } = request;
+        for (name, value) in self.transport.headers.reveal() {
+            if !(foreign && stays_home(name)) {
+                headers.insert(name, value.clone());
+            }
+        }
+        if proxied.is_some() || self.transport.dragonfly {
+            tell_class(&mut headers, class);
+        }
+        let asked = Instant::now();
+        let target = proxied.unwrap_or_else(|| url.clone());
+        let builder = lane.request(Method::GET, target)?.headers(headers);
+        let response = self.within_time(&url, builder).await?;
+        Ok(Answer {
+            source_name: Arc::clone(&self.source_name),
+            url,
+            response,
+            asked,
+            timeout: self.transport.timeout,
+        })
+    }
+
+    /// Sends a request that is about no blob, never through the proxy, and reads
+    /// the answer, of at most 1 MiB.
+    ///
+    /// # Errors
+    /// When no answer comes, or one that is too long.
+    pub async fn call(
+        &self,
+        method: Method,
+        url: Url,
+        build: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Called, BackendError> {
+        let builder = build(self.direct.request(method, url.clone())?);
+        let deadline = Instant::now() + self.transport.timeout;
+        let mut response = self.within_time(&url, builder).await?;
+        let mut body = Zeroizing::new(Vec::with_capacity(4096));
+        loop {
+            let part = tokio::time::timeout_at(deadline, response.chunk()).await;
+            match part.map_err(|_| self.timed_out(&url, Stage::Whole))? {
+                Ok(Some(part)) => body.extend_from_slice(&part),
+                Ok(None) => break,
+                Err(error) => return Err(self.failed(&url, error)),
+            }
+            if body.len() > CALL_BYTES {
+                let (at, wanted) = (At::new(&self.source_name, &url), CALL_BYTES);
+                return Err(BackendError::TooLong { at, wanted });
+            }
+        }
+        Ok(Called {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body,
+        })
+    }
+
+    async fn within_time(
+        &self,
+        url: &Url,
+        builder: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, BackendError> {
+        match timeout(self.transport.timeout, builder.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.failed(url, error)),
+            Err(_) => Err(self.timed_out(url, Stage::Answer)),
+        }
+    }
+
+    fn failed(&self, url: &Url, error: reqwest::Error) -> BackendError {
+        if error.is_timeout() {
+            return self.timed_out(url, Stage::Connect);
+        }
+        BackendError::Unreachable {
+            at: At::new(&self.source_name, url),
+            source: error.without_url(),
+        }
+    }
+
+    fn timed_out(&self, url: &Url, stage: Stage) -> BackendError {
+        let after = match stage {
+            Stage::Connect => self.transport.connect_timeout,
+            Stage::Answer | Stage::Stall | Stage::Whole => self.transport.timeout,
+        };
+        let at = At::new(&self.source_name, url);
+        BackendError::TimedOut { at, stage, after }
+    }
+}
+
+/// Tells a Dragonfly peer how much the request matters.
+fn tell_class(headers: &mut HeaderMap, class: Class) {
+    let priority = match class {
+        Class::Demand | Class::Readahead => "6",
+        Class::Prefetch => "3",
+    };
+    headers.insert("x-dragonfly-priority", HeaderValue::from_static(priority));
+    headers.insert("x-dragonfly-use-p2p", HeaderValue::from_static("true"));
+    if class == Class::Prefetch {
+        headers.insert("x-dragonfly-prefetch", HeaderValue::from_static("true"));
+    }
+}
+
+/// The certificates of a PEM file.
+fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let name = file.display();
+    let pem = std::fs::read(file).map_err(|error| format!("CA file {name}: {error}"))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem);
+    let found = found.map_err(|_| format!("CA file {name} is not PEM"))?;
+    if found.is_empty() {
+        return Err(format!("CA file {name} holds no certificate"));
+    }
+    Ok(found)
+}
