@@ -25,6 +25,7 @@
 //! * [`bounded_cache`], [`log_limit`], [`path_text`] and [`runtime`] are small services for all of them.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`unpack`] restores trees from images.
+//! * [`config`] reads configuration files: nydusd's and our own.
 //! * [`cli`] is one file per subcommand.
 
 pub mod backend;
@@ -32,6 +33,7 @@ pub mod bounded_cache;
 pub mod build;
 pub mod chunk;
 pub mod cli;
+pub mod config;
 pub mod destination;
 pub mod fs;
 pub mod fuse;
