@@ -134,6 +134,13 @@ pub trait ChunkRecords: Send + Sync + 'static {
     /// The record of a chunk; none where there is none or it cannot be read or
     /// proved. May wait for the disk.
     fn record(&self, blob: u16, index: u32) -> Option<Chunk>;
+
+    /// Whether a reader of the chunk before this one does not go on here, as
+    /// far as the image tells: nothing is fetched ahead across this place. May
+    /// wait for the disk.
+    fn is_apart(&self, _blob: u16, _index: u32) -> bool {
+        false
+    }
 }
 
 /// No records: every chunk stands alone.

@@ -20,6 +20,7 @@
 //! * [`fuse`] decodes requests, asks [`fs`], encodes replies.
 //! * [`prefetch`] fetches ahead what a guest will need, and records what it
 //!   needed.
+//! * [`trace`] is what was read first, as text.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
 //! * [`bounded_cache`], [`log_limit`], [`path_text`] and [`runtime`] are small services for all of them.
@@ -44,5 +45,6 @@ pub mod path_text;
 pub mod prefetch;
 pub mod runtime;
 pub mod store;
+pub mod trace;
 pub mod unpack;
 pub mod virtio;

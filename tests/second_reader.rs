@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -64,6 +65,45 @@ fn other_chunk_sizes_and_digests_are_the_same_too() {
     for options in [&["--digest", "blake3"][..], &["--compressor", "lz4"]] {
         let image = image::build(tree::odd_small, options).unwrap();
         assert_sound(&check(&image, &[]));
+    }
+}
+
+#[test]
+fn hints_are_what_the_format_says() {
+    let home = tempfile::tempdir().unwrap();
+    let trace = home.path().join("trace");
+    fs::write(
+        &trace,
+        "9 /data/noise\n2 /data/noise\n0 /hello\n3 /data/noise\n",
+    )
+    .unwrap();
+    let dict = image::build(image::fill_small, &["--chunk-size", "4KiB"]).unwrap();
+    let dict = dict.bootstrap();
+    // The file of the dict, but for a chunk.
+    let fill = |root: &Path| {
+        image::fill_small(root)?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(root.join(image::FILE))?;
+        file.write_all_at(b"another chunk", 5 * 4096)
+    };
+    let (trace, dict) = (trace.to_str().unwrap(), dict.to_str().unwrap());
+    for options in [
+        &["--trace", trace][..],
+        &["--trace", trace, "--chunk-dict", dict],
+    ] {
+        let options = [&["--chunk-size", "4KiB"][..], options].concat();
+        let image = image::build(fill, &options).unwrap();
+        assert_sound(&check(&image, &[]));
+        // One that tells of other chunks is noticed.
+        let file = fs::File::options()
+            .write(true)
+            .open(image.bootstrap())
+            .unwrap();
+        let trailer = file.metadata().unwrap().len() - 128;
+        file.write_all_at(&16_u64.to_le_bytes(), trailer + 96)
+            .unwrap();
+        assert!(!check(&image, &[]).status.success());
     }
 }
 

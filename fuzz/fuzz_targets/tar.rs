@@ -89,7 +89,7 @@ impl Rig {
         let options = small_chunks();
         // A file that the archive's end cuts off may fail here.
         if let Ok(packed) = pack::pack(&mut tree, &NoDict, &options, &blobs)
-            && let Ok(written) = bootstrap::write(&path, &tree, &packed, &options)
+            && let Ok(written) = bootstrap::write(&path, &tree, &packed, &options, &[])
         {
             let pin = Pin {
                 root: Some(written.root),

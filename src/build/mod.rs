@@ -4,9 +4,10 @@
 //! * [`pack`] cuts the tree's files into chunks and writes the blobs.
 //! * [`bootstrap`] lays out the metadata, proves it and writes it.
 //! * [`dict`] reads images whose chunks are used again; [`options`] says how.
+//! * [`trace`] finds in the tree what a recorded trace names.
 //! * `open` opens paths that are longer than the kernel takes at once.
 //!
-//! May use: `chunk`, `image`. Used by: `cli`.
+//! May use: `chunk`, `image`, `trace`. Used by: `cli`.
 
 pub mod bootstrap;
 pub mod dict;
@@ -14,4 +15,5 @@ mod open;
 pub mod options;
 pub mod pack;
 pub mod source;
+pub mod trace;
 pub mod tree;

@@ -8,9 +8,13 @@ use serde::Serialize;
 
 use crate::build::dict::read_dict;
 use crate::build::options::BuildOptions;
+use crate::build::trace::Traced;
+use crate::build::tree::Tree;
 use crate::build::{bootstrap, pack, source};
 use crate::chunk::{Compressor, DigestAlgorithm};
 use crate::cli::{Failure, Outcome, size};
+use crate::path_text::show;
+use crate::trace::Trace;
 
 /// Make an image from a directory or a tar archive.
 ///
@@ -36,6 +40,10 @@ pub(super) struct Arguments {
     /// be given several times.
     #[arg(long, value_name = "BOOTSTRAP")]
     chunk_dict: Vec<PathBuf>,
+    /// Trace that serve or mount recorded: its chunks come first in the blob,
+    /// in its order, and a daemon that serves the image fetches them first.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Threads that read, digest and compress; by default one per core.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -63,6 +71,8 @@ struct Report {
     bootstrap: PathBuf,
     bootstrap_size: u64,
     blobs: Vec<BlobReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<TraceReport>,
     statistics: pack::Statistics,
     seconds: f64,
 }
@@ -75,6 +85,16 @@ struct BlobReport {
     chunks: u32,
     /// Whether the blob belongs to a chunk dict and was not written.
     dict: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct TraceReport {
+    /// Files that the trace names.
+    files: usize,
+    /// Chunks that come first.
+    chunks: u64,
+    /// Lines of the trace that the source does not have.
+    unknown: usize,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
@@ -100,9 +120,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         .map_err(|error| format!("Cannot create directory {}: {error}", blobs.display()))?;
     let dict = read_dict(&arguments.chunk_dict, &options)?;
     let mut tree = source::scan(&arguments.source, &arguments.output)?;
-    let packed = pack::pack(&mut tree, &dict, &options, &blobs)?;
+    let traced = match &arguments.trace {
+        Some(path) => read_trace(path, &tree, &options)?,
+        None => Traced::default(),
+    };
+    let packed = pack::pack_leading(&mut tree, &dict, &options, &blobs, &traced.chunks)?;
     let path = arguments.output.join("image.boot");
-    let written = bootstrap::write(&path, &tree, &packed, &options)?;
+    let written = bootstrap::write(&path, &tree, &packed, &options, &traced.files)?;
 
     let report = Report {
         root: format!("sha256:{}", written.root),
@@ -119,6 +143,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 dict: blob.dict,
             })
             .collect(),
+        trace: arguments.trace.is_some().then(|| TraceReport {
+            files: traced.files.len(),
+            chunks: packed.leading.iter().map(|run| u64::from(run.count)).sum(),
+            unknown: traced.unknown,
+        }),
         statistics: packed.statistics,
         seconds: started.elapsed().as_secs_f64(),
     };
@@ -128,6 +157,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         print(&report, &arguments.output);
     }
     Ok(Outcome::Done)
+}
+
+/// Reads a trace and finds its files; what the source does not have is said
+/// once.
+fn read_trace(path: &Path, tree: &Tree, options: &BuildOptions) -> Result<Traced, Failure> {
+    let shown = path.display();
+    let trace = Trace::read(path).map_err(|error| format!("Cannot read trace {shown}: {error}"))?;
+    if trace.ignored > 0 {
+        log::warn!(
+            "{} lines of {shown} make no sense and are ignored",
+            trace.ignored
+        );
+    }
+    let traced = Traced::new(&trace, tree, options.chunk_size);
+    if let Some(first) = &traced.first_unknown {
+        let (count, first) = (traced.unknown, show(first));
+        log::warn!("{count} lines of {shown} name what is not in the source, {first} first");
+    }
+    Ok(traced)
 }
 
 /// Refuses a source that is not there before anything is made, and an output

@@ -26,6 +26,10 @@ impl ChunkRecords for Image {
         let bootstrap = &self.metadata.bootstrap;
         self.metadata.layout.chunk(bootstrap, blob, index).ok()
     }
+
+    fn is_apart(&self, blob: u16, index: u32) -> bool {
+        self.ends_trace(blob, index)
+    }
 }
 
 impl Image {

@@ -8,6 +8,7 @@
 //! * [`list`], [`layout`], [`blob_table`], [`chunk_table`]: lists and tables.
 //! * [`metadata`] is what [`mod@file`], [`directory`] (over [`group`]) and
 //!   [`mod@node`] load and prove from.
+//! * [`hints`]: what may be worth fetching first. Not proved.
 //! * [`open`] makes an [`Image`]; [`lookup`] is how it is asked.
 //!
 //! May use: `chunk`. Used by: `fs`, `build`, `unpack`, `cli`.
@@ -19,6 +20,7 @@ pub mod directory;
 pub mod error;
 pub mod file;
 pub mod group;
+pub mod hints;
 pub mod layout;
 pub mod list;
 pub mod lookup;

@@ -1,7 +1,7 @@
 //! Opens an image: superblocks, blob table, integrity section, pin.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -11,6 +11,7 @@ use crate::chunk::{BlobInfo, Digest};
 use crate::image::blob_table::read_blob_table;
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
+use crate::image::hints::HintPlaces;
 use crate::image::layout::{self, Layout, ProvedLayout};
 use crate::image::list::List;
 use crate::image::metadata::{Metadata, Section};
@@ -59,6 +60,9 @@ impl Weighter<(u64, Digest), Arc<Node>> for NodeWeight {
 pub struct Image {
     pub(crate) metadata: Metadata,
     pub(crate) nodes: Cache<(u64, Digest), Arc<Node>, NodeWeight>,
+    pub(crate) hints: HintPlaces,
+    /// Blob and index of the chunks behind the runs of the trace, sorted.
+    pub(crate) trace_ends: OnceLock<Box<[(u32, u32)]>>,
     blobs: Vec<BlobInfo>,
     root: NodeRef,
     root_digest: Option<Digest>,
@@ -182,7 +186,7 @@ impl Image {
             proof: Some(proof),
         };
         let pinned = pin.root.is_some();
-        Ok(Self::assemble(
+        let image = Self::assemble(
             bootstrap,
             superblock,
             Some(section),
@@ -190,7 +194,11 @@ impl Image {
             blobs,
             root,
             (Some(digest), pinned),
-        ))
+        );
+        Ok(Self {
+            hints: trailer.hints,
+            ..image
+        })
     }
 
     fn assemble(
@@ -205,6 +213,8 @@ impl Image {
         Self {
             metadata: Metadata::new(bootstrap, superblock, section, layout),
             nodes: bounded(1024, NODE_BUDGET, NodeWeight),
+            hints: HintPlaces::default(),
+            trace_ends: OnceLock::new(),
             blobs,
             root,
             root_digest,

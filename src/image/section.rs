@@ -5,6 +5,7 @@
 //! which is why it begins with a header that nothing points to.
 
 use crate::chunk::Digest;
+use crate::image::hints::HintPlaces;
 use crate::image::proof::ListHead;
 use crate::image::rafs::{field, put, u32_at, u64_at};
 
@@ -44,6 +45,8 @@ pub struct Trailer {
     pub root_node: Digest,
     /// Offset of the blob records in the section.
     pub blob_records: u64,
+    /// Where the hints are in the section, as the may-ignore bits tell.
+    pub hints: HintPlaces,
 }
 
 impl Trailer {
@@ -56,15 +59,21 @@ impl Trailer {
         if u32_at(bytes, 12) != TRAILER_32 {
             return None;
         }
+        let may_ignore = u64_at(bytes, 24);
+        let hints = HintPlaces {
+            trace: u64_at(bytes, 96),
+            used: u64_at(bytes, 104),
+        };
         Some(Self {
             version: u32_at(bytes, 8),
             must_understand: u64_at(bytes, 16),
-            may_ignore: u64_at(bytes, 24),
+            may_ignore,
             offset: u64_at(bytes, 32),
             len: u64_at(bytes, 40),
             root_record: u64_at(bytes, 48),
             root_node: Digest(field(bytes, 56)),
             blob_records: u64_at(bytes, 88),
+            hints: hints.masked(may_ignore),
         })
     }
 
@@ -81,6 +90,8 @@ impl Trailer {
         put(&mut bytes, 48, &self.root_record.to_le_bytes());
         put(&mut bytes, 56, &self.root_node.0);
         put(&mut bytes, 88, &self.blob_records.to_le_bytes());
+        put(&mut bytes, 96, &self.hints.trace.to_le_bytes());
+        put(&mut bytes, 104, &self.hints.used.to_le_bytes());
         bytes
     }
 }
@@ -224,6 +235,7 @@ mod tests {
             root_record: 6,
             root_node: Digest([7; 32]),
             blob_records: 8,
+            hints: HintPlaces { trace: 9, used: 10 },
         };
         assert_eq!(Trailer::parse(&trailer.encode()), Some(trailer));
         assert_eq!(Trailer::parse(&[0; TRAILER]), None);

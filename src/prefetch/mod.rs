@@ -6,13 +6,13 @@
 //! * `stages` yield the chunks in order, `pump` brings them and tries again,
 //!   `pace` holds a bandwidth, `asked` keeps each chunk from being asked for
 //!   twice, [`Progress`] tells how far it is.
-//! * [`trace`] is a recorded trace as text; `record` makes one out of what the
-//!   file system noted; `place` says where it is kept.
+//! * `record` makes a trace ([`crate::trace`]) out of what the file system noted;
+//!   `place` says where it is kept.
 //!
 //! Traces, lists and tables are hints: what they name wrongly is passed over,
 //! and every byte is proved by the store.
 //!
-//! May use: `fs`, `image`, `store`, `chunk`, `runtime`. Used by: `cli`.
+//! May use: `fs`, `image`, `store`, `chunk`, `trace`, `runtime`. Used by: `cli`.
 
 mod asked;
 mod options;
@@ -23,7 +23,6 @@ mod pump;
 mod record;
 mod run;
 mod stages;
-pub mod trace;
 
 use std::io;
 use std::sync::Arc;

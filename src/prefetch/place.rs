@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::options::{Keep, PrefetchOptions};
-use super::trace::Trace;
 use crate::chunk::Digest;
 use crate::image::Image;
+use crate::trace::Trace;
 
 /// Longest bootstrap without a root digest that is hashed for its name.
 const HASHED_MAX: u64 = 64 << 20;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::trace::{Line, Trace};
 use crate::fs::touches::{Touched, Touches};
 use crate::image::{Content, Image, ImageError, NodeRef};
+use crate::trace::{Line, Trace};
 
 /// Node id of the root, fixed by FUSE.
 const ROOT: u64 = 1;

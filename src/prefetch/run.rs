@@ -9,15 +9,17 @@ use tokio::sync::Notify;
 use super::options::{Keep, PrefetchOptions, Scope};
 use super::progress::Progress;
 use super::pump::Pump;
-use super::stages::{Everything, Files, Stage, Traced, follow};
-use super::trace::Trace;
+use super::stages::{Baked, Everything, Files, Stage, Traced, follow};
 use crate::backend::Class;
 use crate::image::{Image, NodeRef};
 use crate::store::Store;
+use crate::trace::Trace;
 
 /// What is to be brought.
 pub(super) struct Plan {
     image: Arc<Image>,
+    /// Whether the trace that is part of the image is streamed.
+    baked: bool,
     /// A recorded trace.
     trace: Option<PathBuf>,
     /// Whether the trace was asked for by name.
@@ -46,16 +48,20 @@ impl Plan {
             Keep::Auto => (auto.filter(|path| path.exists()).map(Path::to_owned), false),
             Keep::File(path) => (Some(path.clone()), true),
         };
+        let baked = options.replay != Keep::Off && image.has_trace();
         let files = match (options.scope, &options.files) {
             (Scope::Off, _) => Whole::None,
             (_, Some(list)) => Whole::List(list.clone()),
-            _ if image.superblock().prefetch_table.1 >= 4 => Whole::Table,
+            // The table of an image with a trace is for readers who only know
+            // tables: it names files of which the trace wants parts.
+            _ if image.superblock().prefetch_table.1 >= 4 && !image.has_trace() => Whole::Table,
             _ => Whole::None,
         };
         let all = options.scope == Scope::All;
-        let any = trace.is_some() || !matches!(files, Whole::None) || all;
+        let any = baked || trace.is_some() || !matches!(files, Whole::None) || all;
         any.then(|| Self {
             image: Arc::clone(image),
+            baked,
             trace,
             by_name,
             files,
@@ -84,6 +90,17 @@ impl Plan {
     async fn stages(self, store: Arc<Store>, progress: &Arc<Progress>) {
         let mut pump = Pump::new(store, Arc::clone(progress), self.bandwidth);
         let image = &self.image;
+        if self.baked {
+            match image.trace() {
+                Ok(runs) => {
+                    let mut stage = Baked::new(Arc::clone(image), runs);
+                    pump.stage(&mut stage, Class::Readahead).await;
+                    let count = progress.snapshot().done;
+                    log::info!("Trace of the image streamed: {count} chunks are here");
+                }
+                Err(error) => log::warn!("The image's trace is passed over: {error}"),
+            }
+        }
         if let Some(trace) = self.trace() {
             let mut stage = Traced::new(Arc::clone(image), trace);
             pump.stage(&mut stage, Class::Readahead).await;

@@ -43,7 +43,7 @@ pub fn build(tree: &Path, output: &Path, options: &BuildOptions, dicts: &[PathBu
     let mut tree = source::scan(tree, output).unwrap();
     let packed = pack::pack(&mut tree, &dict, options, &blobs).unwrap();
     let path = output.join("image.boot");
-    let written = bootstrap::write(&path, &tree, &packed, options).unwrap();
+    let written = bootstrap::write(&path, &tree, &packed, options, &[]).unwrap();
     let blob_ids = packed.blobs.iter().map(|blob| blob.id.clone()).collect();
     Built {
         bootstrap: path,

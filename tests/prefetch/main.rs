@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod background;
+mod baked;
 mod recorded;
 mod rig;
 #[path = "../support/mod.rs"]

@@ -36,6 +36,11 @@ pub(crate) fn content(name: &str) -> Vec<u8> {
     noise(seed, chunks * CHUNK)
 }
 
+/// The bytes of a file that is no other's.
+pub(crate) fn noise_of(seed: u64, chunks: usize) -> Vec<u8> {
+    noise(seed, chunks * CHUNK)
+}
+
 fn fill(root: &Path) -> io::Result<()> {
     fs::create_dir_all(root.join("dir/deep"))?;
     for (name, _) in FILES {
@@ -58,8 +63,12 @@ impl Rig {
     }
 
     pub(crate) fn built_with(arguments: &[&str]) -> Self {
+        Self::of(image::build(fill, arguments).unwrap())
+    }
+
+    pub(crate) fn of(image: Image) -> Self {
         Self {
-            image: image::build(fill, arguments).unwrap(),
+            image,
             home: tempfile::tempdir().unwrap(),
         }
     }

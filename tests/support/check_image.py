@@ -409,12 +409,14 @@ class Section:
         raw = image.raw
         if len(raw) % BLOCK:
             image.fault(f"bootstrap of {len(raw)} bytes, not a multiple of {BLOCK}")
-        (magic, self.version, size, self.must, _, self.base, self.length, self.root_record,
-         self.root_node, self.blob_records, zero) = image.at("8sIIQQQQQ32sQ32s", len(raw) - 128)
+        (magic, self.version, size, self.must, self.may, self.base, self.length,
+         self.root_record, self.root_node, self.blob_records, self.trace, self.used,
+         zero) = image.at("8sIIQQQQQ32sQQQ16s", len(raw) - 128)
         if (magic, self.version, size) != (b"TIDEGATE", 1, 128):
             raise Bad("no trailer of version 1")
         image.expect("must-understand bits", self.must, 0)
-        image.expect("end of the trailer", zero, bytes(32))
+        image.expect("may-ignore bits", self.may, (self.trace != 0) | (self.used != 0) << 1)
+        image.expect("end of the trailer", zero, bytes(16))
         if self.base + self.length > len(raw) - 128 or self.base % 8:
             raise Bad("the section is not in front of the trailer")
         if self.base < image.chunk_table + image.chunk_bytes:
@@ -491,10 +493,11 @@ class Section:
                 queue.extend(self.directory(node, offset))
             except Bad as e:
                 self.image.fault(f"/{show(node.canonical)}: {e}")
-        try:
-            self.layouts()
-        except Bad as e:
-            self.image.fault(str(e))
+        for part in (self.layouts, self.trace_hint, self.used_hint):
+            try:
+                part()
+            except Bad as e:
+                self.image.fault(str(e))
         last, end = "the start", 0
         for (start, stop), kind in sorted(self.claims.items()):
             if start < end:
@@ -504,6 +507,41 @@ class Section:
             last, end = kind, max(end, stop)
         if self.length - end > 7:
             self.image.fault(f"{self.length - end} unused bytes at the end of the section")
+
+    def trace_hint(self):
+        """The runs of chunks that are needed first: each chunk of the image at most once."""
+        if not self.trace:
+            return
+        count = struct.unpack("<Q", self.take("trace", self.trace, 8))[0]
+        raw = self.take("trace", self.trace, 8 + 12 * count)
+        self.claims.pop((self.trace, self.trace + 8))
+        seen = set()
+        for i in range(count):
+            blob, first, length = struct.unpack_from("<III", raw, 8 + 12 * i)
+            if blob >= len(self.image.blobs) or not 0 < length <= self.image.blobs[blob][1] - first:
+                raise Bad(f"trace: run {i} leads out of blob {blob}")
+            run = {(blob, first + k) for k in range(length)}
+            if seen & run:
+                self.image.fault(f"trace: run {i} repeats a chunk")
+            seen |= run
+
+    def used_hint(self):
+        """The maps of the chunks that the image uses."""
+        if not self.used:
+            return
+        used = {(b, k) for n in self.nodes.values() for b, k, _ in n.chunks}
+        raw = self.take("used chunks", self.used, 8 * len(self.image.blobs))
+        for b, (_, count, _, _) in enumerate(self.image.blobs):
+            wanted = [(b, k) in used for k in range(count)]
+            offset = struct.unpack_from("<Q", raw, 8 * b)[0]
+            if all(wanted):
+                self.image.expect(f"map of blob {b}", offset, 0)
+                continue
+            found = self.take(f"map of blob {b}", offset, -(-count // 8))
+            packed = bytearray(-(-count // 8))
+            for k, bit in enumerate(wanted):
+                packed[k // 8] |= bit << k % 8
+            self.image.expect(f"map of blob {b}", found, bytes(packed))
 
     def directory(self, n, offset):
         what, image = f"/{show(n.canonical)}", self.image

@@ -2,10 +2,11 @@
 //! integrity section behind its tables.
 //!
 //! `order` walks the tree, `place` finds room, `encode` fills inodes and
-//! directory blocks, `prove` makes digests and the section, [`write()`] puts
-//! the file together.
+//! directory blocks, `prove` makes digests and the section with the `hints`,
+//! [`write()`] puts the file together.
 
 mod encode;
+mod hints;
 mod listing;
 mod order;
 mod place;
@@ -62,7 +63,8 @@ pub struct Written {
     pub size: u64,
 }
 
-/// Writes the bootstrap of a packed tree to `path`, replacing what is there.
+/// Writes the bootstrap of a packed tree to `path`, replacing what is there. The
+/// prefetch table lists the nodes `first`.
 ///
 /// # Errors
 /// When the file cannot be written or a limit of the format is passed.
@@ -71,6 +73,7 @@ pub fn write(
     tree: &Tree,
     packed: &Packed,
     options: &BuildOptions,
+    first: &[NodeIndex],
 ) -> Result<Written, BootstrapError> {
     let limit = |reason| BootstrapError::Limit {
         path: path.to_owned(),
@@ -101,16 +104,17 @@ pub fn write(
     let slots = superblock::DEVICE_SLOTS + usize::from(blobs) * superblock::DEVICE_SLOT;
     let blob_table = (slots as u64).next_multiple_of(BLOCK);
     let blob_table_len = usize::from(blobs) * blob::ENTRY;
-    let meta = (blob_table + blob_table_len as u64).next_multiple_of(BLOCK);
+    let prefetch = prefetch_table(&places, packed, first);
+    let prefetch_at = blob_table + blob_table_len as u64;
+    let meta = (prefetch_at + prefetch.len() as u64).next_multiple_of(BLOCK);
     let block_area = meta + places.inode_area;
     let chunk_table = block_area + places.blocks * BLOCK;
     let chunk_table_len = (packed.chunks.len() * record::RECORD) as u64;
     let section_at = (chunk_table + chunk_table_len).next_multiple_of(BLOCK);
     let block = |at: u64| u32::try_from(at / BLOCK).map_err(|_| limit(format!("{at} bytes")));
 
-    let proved = prove::prove(tree, &order, &packed.chunks, packed.blobs.len(), |node| {
-        &places.nodes[node].spread
-    });
+    let spread = |node: NodeIndex| &places.nodes[node].spread[..];
+    let proved = prove::prove(tree, &order, packed, spread);
     let size =
         (section_at + (proved.bytes.len() + section::TRAILER) as u64).next_multiple_of(BLOCK);
     if size > 1 << 31 {
@@ -141,7 +145,10 @@ pub fn write(
         has_xattr: order.nodes.iter().any(|&node| lens[node] > 0),
         blob_table: (blob_table, u32::try_from(blob_table_len).unwrap_or(0)),
         chunk_table: (chunk_table, chunk_table_len),
-        prefetch_table: (0, 0),
+        prefetch_table: match u32::try_from(prefetch.len()) {
+            Ok(0) | Err(_) => (0, 0),
+            Ok(len) => (prefetch_at, len),
+        },
     };
     let nodes = encode::Encoder {
         tree,
@@ -173,6 +180,7 @@ pub fn write(
         for (index, blob) in packed.blobs.iter().enumerate() {
             out.put(&blob_entry(blob, index, options.chunk_size).encode())?;
         }
+        out.put(&prefetch)?;
         out.pad_to(meta)?;
         let (inodes, blocks) = nodes.encode(&xattrs);
         out.put(&inodes)?;
@@ -190,12 +198,13 @@ pub fn write(
         let trailer = Trailer {
             version: proof::VERSION,
             must_understand: section::KNOWN_BITS,
-            may_ignore: 0,
+            may_ignore: proved.hints.bits(),
             offset: section_at,
             len: proved.bytes.len() as u64,
             root_record: proved.root_record,
             root_node: proved.root_node,
             blob_records: proved.blob_records,
+            hints: proved.hints,
         };
         out.put(&trailer.encode())?;
         out.inner.flush()
@@ -229,6 +238,18 @@ impl<W: Write> Output<W> {
         }
         Ok(())
     }
+}
+
+/// The node numbers of the files that a reader should fetch first (u32 each).
+fn prefetch_table(places: &place::Places, packed: &Packed, first: &[NodeIndex]) -> Vec<u8> {
+    if packed.blobs.is_empty() {
+        return Vec::new();
+    }
+    first
+        .iter()
+        .filter_map(|&node| u32::try_from(places.nodes.get(node)?.nid()).ok())
+        .flat_map(u32::to_le_bytes)
+        .collect()
 }
 
 fn data_blocks(blob: &PackedBlob) -> u32 {

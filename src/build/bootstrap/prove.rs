@@ -1,9 +1,12 @@
 //! Node digests from the leaves up, and the integrity section that lets a
 //! reader check them from the root down.
 
+use crate::build::bootstrap::hints;
 use crate::build::bootstrap::order::Order;
+use crate::build::pack::Packed;
 use crate::build::tree::{Content, Node, NodeIndex, Tree};
 use crate::chunk::{Chunk, Digest};
+use crate::image::hints::HintPlaces;
 use crate::image::layout::layout_list;
 use crate::image::model::{Attr, FileType};
 use crate::image::proof::{
@@ -56,17 +59,19 @@ pub(super) struct Section {
     pub(super) root_record: u64,
     /// Offset of the blob records.
     pub(super) blob_records: u64,
+    /// Offsets of the hints.
+    pub(super) hints: HintPlaces,
 }
 
-/// Proves a tree. `chunks` are all chunk records, sorted by blob; `spread`
-/// gives the entries (with `.` and `..`) per block of a directory.
+/// Proves a tree. The records of `packed` are sorted by blob; `spread` gives
+/// the entries (with `.` and `..`) per block of a directory.
 pub(super) fn prove<'a>(
     tree: &'a Tree,
     order: &Order,
-    chunks: &[Chunk],
-    blobs: usize,
+    packed: &Packed,
     spread: impl Fn(NodeIndex) -> &'a [usize],
 ) -> Section {
+    let chunks = &packed.chunks;
     let count = tree.nodes.len();
     let mut prover = Prover {
         tree,
@@ -84,8 +89,10 @@ pub(super) fn prove<'a>(
             prover.directory(node, entries, spread(node));
         }
     }
-    let blob_records = prover.blobs(chunks, blobs);
+    let blob_records = prover.blobs(chunks, packed.blobs.len());
+    let hints = hints::write(tree, order, packed, |bytes| prover.append(bytes));
     Section {
+        hints,
         root_node: prover.digests[0],
         root_record: prover.records[0],
         blob_records,

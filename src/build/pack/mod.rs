@@ -16,8 +16,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::options::{BuildOptions, OptionsError};
-use super::tree::{Content, Tree};
+use super::tree::{Content, NodeIndex, Tree};
 use crate::chunk::{Chunk, Compressor, DigestAlgorithm};
+use crate::image::hints::ChunkRun;
 
 mod blob;
 mod claims;
@@ -45,6 +46,8 @@ pub struct Packed {
     pub blobs: Vec<PackedBlob>,
     /// All chunks of all those blobs, by blob and index.
     pub chunks: Vec<Chunk>,
+    /// The chunks that were to come first, in their order.
+    pub leading: Vec<ChunkRun>,
     /// How much of what.
     pub statistics: Statistics,
 }
@@ -156,7 +159,22 @@ pub fn pack(
     options: &BuildOptions,
     blobs_dir: &Path,
 ) -> Result<Packed, PackError> {
-    pack_within(tree, dict, options, blobs_dir, Limits::default())
+    pack_leading(tree, dict, options, blobs_dir, &[])
+}
+
+/// As [`pack`], with the chunks `first` (file and position in it) in front of
+/// all others, in that order.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_leading(
+    tree: &mut Tree,
+    dict: &dyn Dict,
+    options: &BuildOptions,
+    blobs_dir: &Path,
+    first: &[(NodeIndex, u64)],
+) -> Result<Packed, PackError> {
+    pack_within(tree, dict, options, blobs_dir, first, Limits::default())
 }
 
 fn pack_within(
@@ -164,10 +182,11 @@ fn pack_within(
     dict: &dyn Dict,
     options: &BuildOptions,
     blobs_dir: &Path,
+    first: &[(NodeIndex, u64)],
     limits: Limits,
 ) -> Result<Packed, PackError> {
     options.check()?;
-    let plan = Plan::new(tree, options.chunk_size)?;
+    let plan = Plan::new(tree, options.chunk_size, first)?;
     let claims = Claims::default();
     let mut writer = Writer::new(options, limits, blobs_dir, dict, &claims);
     let shared = Shared {
@@ -177,20 +196,15 @@ fn pack_within(
         options,
     };
     run(&shared, &mut writer)?;
-    let (packed, indices) = writer.finish()?;
+    let (mut packed, indices) = writer.finish()?;
+    let leading = indices.iter().take(plan.leading());
+    let leading = leading.filter_map(|&index| packed.chunks.get(usize::try_from(index).ok()?));
+    packed.leading = ChunkRun::of(leading.map(|chunk| (chunk.blob.into(), chunk.index)));
 
-    let files: Vec<_> = plan
-        .files
-        .iter()
-        .map(|file| (file.node, file.first))
-        .collect();
-    let mut end = indices.len();
-    for (node, first) in files.into_iter().rev() {
-        let first = usize::try_from(first).unwrap_or(usize::MAX);
+    for (node, chunks) in plan.of_files(&indices) {
         if let Some(Content::File(file)) = tree.nodes.get_mut(node).map(|node| &mut node.content) {
-            file.chunks = indices.get(first..end).unwrap_or_default().to_vec();
+            file.chunks = chunks;
         }
-        end = first;
     }
     Ok(packed)
 }

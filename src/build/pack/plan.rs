@@ -1,5 +1,7 @@
 //! What is cut, in which order, and who takes the next piece.
 
+use std::collections::{HashMap, HashSet};
+
 use parking_lot::Mutex;
 
 use super::PackError;
@@ -22,8 +24,6 @@ const CHUNKS_MAX: u64 = 1 << 28;
 pub(super) struct PlannedFile<'a> {
     pub(super) node: NodeIndex,
     pub(super) content: &'a FileContent,
-    /// Ordinal of its first chunk in the image.
-    pub(super) first: u64,
 }
 
 /// One chunk to cut.
@@ -33,15 +33,19 @@ pub(super) struct Piece<'a> {
     /// Position in the file.
     pub(super) offset: u64,
     pub(super) len: u32,
-    /// Number of the chunk in the image, in build order.
+    /// Number of the chunk in the image, in the order in which chunks are
+    /// stored.
     pub(super) ordinal: u64,
 }
 
-/// All files in build order.
+/// All files in build order, and the chunks that come before them.
 pub(super) struct Plan<'a> {
     pub(super) files: Vec<PlannedFile<'a>>,
     /// Number of chunks in all of them.
     pub(super) chunks: u64,
+    /// Chunks that come first: file and position in it, each once.
+    first: Vec<(PlannedFile<'a>, u64)>,
+    is_first: HashSet<(NodeIndex, u64)>,
     chunk_size: u32,
     cursor: Mutex<Cursor>,
 }
@@ -49,36 +53,82 @@ pub(super) struct Plan<'a> {
 #[derive(Default)]
 struct Cursor {
     batch: u64,
+    ordinal: u64,
     file: usize,
-    offset: u64,
+    position: u64,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(tree: &'a Tree, chunk_size: u32) -> Result<Self, PackError> {
-        let mut files = Vec::new();
-        let mut chunks = 0_u64;
+    /// A plan for all files of `tree`, in which the chunks `first` (file and
+    /// position in it) come first, in that order. Those that are named twice or
+    /// do not exist are passed over.
+    pub(super) fn new(
+        tree: &'a Tree,
+        chunk_size: u32,
+        first: &[(NodeIndex, u64)],
+    ) -> Result<Self, PackError> {
+        let mut plan = Self {
+            files: Vec::new(),
+            chunks: 0,
+            first: Vec::new(),
+            is_first: HashSet::new(),
+            chunk_size,
+            cursor: Mutex::default(),
+        };
         for node in tree.preorder() {
             if let Some(Content::File(content)) = tree.nodes.get(node).map(|node| &node.content)
                 && content.size > 0
             {
-                files.push(PlannedFile {
-                    node,
-                    content,
-                    first: chunks,
-                });
-                let count = content.size.div_ceil(u64::from(chunk_size));
-                chunks = chunks.saturating_add(count);
-                if chunks > CHUNKS_MAX {
+                let file = PlannedFile { node, content };
+                plan.files.push(file);
+                plan.chunks = plan.chunks.saturating_add(plan.count(&file));
+                if plan.chunks > CHUNKS_MAX {
                     return Err(PackError::TooManyChunks);
                 }
             }
         }
-        Ok(Self {
-            files,
-            chunks,
-            chunk_size,
-            cursor: Mutex::default(),
-        })
+        if !first.is_empty() {
+            let files: HashMap<_, _> = plan.files.iter().map(|file| (file.node, *file)).collect();
+            for &(node, position) in first {
+                if let Some(file) = files.get(&node)
+                    && position < plan.count(file)
+                    && plan.is_first.insert((node, position))
+                {
+                    plan.first.push((*file, position));
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Number of a file's chunks.
+    fn count(&self, file: &PlannedFile<'_>) -> u64 {
+        file.content.size.div_ceil(u64::from(self.chunk_size))
+    }
+
+    /// Number of chunks that come before the files in build order.
+    pub(super) fn leading(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Turns one value per chunk, by ordinal, into the values of each file's
+    /// chunks.
+    pub(super) fn of_files(&self, values: &[u32]) -> Vec<(NodeIndex, Vec<u32>)> {
+        let (leading, rest) = values.split_at(self.leading().min(values.len()));
+        let keys = self
+            .first
+            .iter()
+            .map(|(file, position)| (file.node, *position));
+        let leading: HashMap<_, _> = keys.zip(leading.iter().copied()).collect();
+        let mut rest = rest.iter().copied();
+        let mut value = |chunk| leading.get(&chunk).copied().or_else(|| rest.next());
+        self.files
+            .iter()
+            .map(|file| {
+                let positions = (0..self.count(file)).map(|position| (file.node, position));
+                (file.node, positions.filter_map(&mut value).collect())
+            })
+            .collect()
     }
 
     /// Puts the next pieces into `pieces` and gives the batch's number, from
@@ -87,28 +137,48 @@ impl<'a> Plan<'a> {
         pieces.clear();
         let mut cursor = self.cursor.lock();
         let mut room = BATCH_BYTES.max(self.chunk_size);
-        while let Some(file) = self.files.get(cursor.file) {
-            let left = file.content.size - cursor.offset;
-            let len = u32::try_from(left).unwrap_or(u32::MAX).min(self.chunk_size);
-            if len > room || pieces.len() == BATCH_CHUNKS {
-                break;
+        while pieces.len() < BATCH_CHUNKS
+            && let Some(piece) = self.at(&mut cursor)
+            && piece.len <= room
+        {
+            room -= piece.len;
+            pieces.push(piece);
+            if self.leading() as u64 <= cursor.ordinal {
+                cursor.position += 1;
             }
-            room -= len;
-            pieces.push(Piece {
-                file: *file,
-                offset: cursor.offset,
-                len,
-                ordinal: file.first + cursor.offset / u64::from(self.chunk_size),
-            });
-            cursor.offset += u64::from(len);
-            if cursor.offset == file.content.size {
-                cursor.file += 1;
-                cursor.offset = 0;
-            }
+            cursor.ordinal += 1;
         }
         let number = cursor.batch;
         cursor.batch += 1;
         (!pieces.is_empty()).then_some(number)
+    }
+
+    /// The piece at the cursor, which is moved over what came first.
+    fn at(&self, cursor: &mut Cursor) -> Option<Piece<'a>> {
+        let leading = usize::try_from(cursor.ordinal).ok();
+        let leading = leading.and_then(|ordinal| self.first.get(ordinal));
+        let (file, position) = match leading {
+            Some(found) => *found,
+            None => loop {
+                let file = self.files.get(cursor.file)?;
+                if cursor.position == self.count(file) {
+                    cursor.file += 1;
+                    cursor.position = 0;
+                } else if self.is_first.contains(&(file.node, cursor.position)) {
+                    cursor.position += 1;
+                } else {
+                    break (*file, cursor.position);
+                }
+            },
+        };
+        let offset = position * u64::from(self.chunk_size);
+        let left = file.content.size.saturating_sub(offset);
+        Some(Piece {
+            file,
+            offset,
+            len: u32::try_from(left).unwrap_or(u32::MAX).min(self.chunk_size),
+            ordinal: cursor.ordinal,
+        })
     }
 }
 
@@ -139,11 +209,43 @@ mod tests {
     #[test]
     fn more_chunks_than_a_bootstrap_holds_are_refused_before_the_work() {
         let most = CHUNKS_MAX * 4096;
-        assert!(Plan::new(&tree(&[most - 1, 0]), 4096).is_ok());
+        assert!(Plan::new(&tree(&[most - 1, 0]), 4096, &[]).is_ok());
         for sizes in [&[most, 1][..], &[u64::MAX], &[u64::MAX, u64::MAX]] {
             let tree = tree(sizes);
-            let plan = Plan::new(&tree, 4096);
+            let plan = Plan::new(&tree, 4096, &[]);
             assert!(matches!(plan, Err(PackError::TooManyChunks)), "{sizes:?}");
         }
+    }
+
+    #[test]
+    fn chunks_that_come_first_are_cut_once_and_in_their_order() {
+        let tree = tree(&[4096 * 2 + 1, 4096, 0, 1]);
+        let first = [(2, 0), (1, 2), (1, 2), (1, 9), (3, 0), (99, 0), (1, 0)];
+        let plan = Plan::new(&tree, 4096, &first).unwrap();
+        let wanted = [(2, 0), (1, 2), (1, 0), (1, 1), (4, 0)];
+        let of_files = [(1, vec![12, 13, 11]), (2, vec![10]), (4, vec![14])];
+        assert_eq!(plan.of_files(&[10, 11, 12, 13, 14]), of_files);
+        assert_eq!((plan.leading(), plan.chunks), (3, 5));
+        let (mut pieces, mut taken) = (Vec::new(), Vec::new());
+        while plan.take(&mut pieces).is_some() {
+            taken.append(&mut pieces);
+        }
+        let found: Vec<_> = taken
+            .iter()
+            .map(|piece| {
+                (
+                    piece.file.node,
+                    piece.offset / 4096,
+                    piece.ordinal,
+                    piece.len,
+                )
+            })
+            .collect();
+        let lens = [4096, 1, 4096, 4096, 1];
+        let wanted: Vec<_> = (0..)
+            .zip(wanted.into_iter().zip(lens))
+            .map(|(ordinal, ((node, position), len))| (node, position, ordinal, len))
+            .collect();
+        assert_eq!(found, wanted);
     }
 }

@@ -230,7 +230,7 @@ fn full_blobs_are_followed_by_further_ones() {
         },
     ] {
         let options = options(Compressor::Zstd, 3);
-        let packed = pack_within(&mut tree, &NoDict, &options, out.path(), limits).unwrap();
+        let packed = pack_within(&mut tree, &NoDict, &options, out.path(), &[], limits).unwrap();
         assert!(packed.blobs.len() > 2);
         assert!(packed.blobs.iter().all(|blob| blob.chunks <= limits.chunks));
         assert!(

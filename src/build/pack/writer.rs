@@ -188,7 +188,7 @@ impl<'a> Writer<'a> {
 
     /// Ends the last blob and lists the used blobs of the dictionary behind
     /// the own ones. The second value has the position of each chunk of the
-    /// image, in build order, in the list of chunks.
+    /// image, by ordinal, in the list of chunks.
     pub(super) fn finish(mut self) -> Result<(Packed, Vec<u32>), PackError> {
         self.finish_blob()?;
         let mut blobs = self.blobs;
@@ -223,6 +223,7 @@ impl<'a> Writer<'a> {
             Packed {
                 blobs,
                 chunks,
+                leading: Vec::new(),
                 statistics: self.statistics,
             },
             indices,

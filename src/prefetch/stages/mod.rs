@@ -1,11 +1,13 @@
 //! What is to be brought, in order: each stage yields chunks until it has no
 //! more. Stages read metadata and fetch nothing.
 
+mod baked;
 mod everything;
 mod files;
 mod follow;
 mod traced;
 
+pub(super) use self::baked::Baked;
 pub(super) use self::everything::Everything;
 pub(super) use self::files::Files;
 pub(super) use self::follow::follow;

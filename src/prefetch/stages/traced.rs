@@ -7,7 +7,7 @@ use crate::chunk::Chunk;
 use crate::fs::walk;
 use crate::image::file::{ChunkGroup, File};
 use crate::image::{Content, Image, Node};
-use crate::prefetch::trace::{Line, Trace};
+use crate::trace::{Line, Trace};
 
 /// A trace, line by line. What the image does not have is passed over.
 pub(in crate::prefetch) struct Traced {

@@ -31,6 +31,9 @@ impl Store {
         let mut left = run.bytes;
         let mut end = run.from;
         for index in run.from..run.from.saturating_add(LOOK) {
+            if self.records.is_apart(run.blob, index) {
+                break;
+            }
             let next = self.records.record(run.blob, index);
             let Some(next) = next.filter(|next| self.validate(next).is_ok()) else {
                 break;

@@ -189,7 +189,7 @@ impl Store {
                 },
                 None if self.is_resident(&next) => continue,
                 None => {
-                    if more > reach.guess {
+                    if more > reach.guess || self.records.is_apart(next.blob, next.index) {
                         return;
                     }
                     let Some(part) = self.hold(&next) else { return };
