@@ -4,6 +4,7 @@
 
 mod background;
 mod baked;
+mod paced;
 mod recorded;
 mod rig;
 #[path = "../support/mod.rs"]
