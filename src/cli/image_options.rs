@@ -110,6 +110,7 @@ impl ImageOptions {
             verify,
             deadline: Duration::from_secs(self.deadline),
             tag_budget: self.tag_budget,
+            ..StoreConfig::default()
         };
         let sources = Sources::single(backend);
         let blobs = image.blobs().to_vec();

@@ -4,6 +4,7 @@
 //! May use: everything. Used by: `main`.
 
 mod build;
+mod cache;
 mod cat;
 mod check;
 mod image_options;
@@ -46,6 +47,7 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(build::Arguments),
+    Cache(cache::Arguments),
     Serve(serve::Arguments),
     Mount(mount::Arguments),
     Check(check::Arguments),
@@ -84,6 +86,7 @@ pub fn run() -> ExitCode {
         .init();
     let outcome = match cli.command {
         Command::Build(arguments) => build::run(&arguments),
+        Command::Cache(arguments) => cache::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Mount(arguments) => mount::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),

@@ -1,77 +1,119 @@
-//! The cache of one blob on disk: two files in
-//! `CACHE/tidegate/v1/`.
+//! The cache of one blob, as one store uses it: the files of `host::files`, or a
+//! private unnamed file when there is no cache directory.
 //!
-//! * `<blob id>-<16 hex digits of the layout digest>.data`: the blob's
-//!   uncompressed layout, sparse; a chunk lies at its `offset`.
-//! * the same with `.map`: one byte per chunk, 1 where the chunk was written.
-//!   Bytes, not bits: processes that share the cache set theirs with one
-//!   `pwrite` and never lose another's.
-//!
-//! Neither is believed. The map is a hint that saves a read and a hash, the
-//! data is proved before use, and so nothing is ever synced. Neither is mapped
-//! into memory: others may truncate them at any time.
+//! Nothing in the files is believed. The map is a hint that saves a read and a
+//! hash, the data is proved before use, and so nothing is ever synced. No file
+//! is mapped into memory: others may truncate them at any time.
 
-#![allow(dead_code)] // The scheduler takes claims from the next step on.
+#![allow(dead_code)] // Pins are for DAX.
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use super::host::extents;
+use super::host::files::BlobFiles;
 use super::host::lock::{self, Kind};
+use super::host::pin::{Pin, Pins};
 use super::host::place;
+use super::host::record::Record;
 use super::residency::Residency;
-use crate::chunk::{BlobInfo, Chunk};
+use crate::chunk::{BlobInfo, Chunk, DigestAlgorithm};
 use crate::destination::Destination;
-
-/// What a byte of the map says of a chunk that is there.
-const RESIDENT: u8 = 1;
 
 /// File system types that live in memory, where a read never waits for a disk
 /// (`TMPFS_MAGIC` and `RAMFS_MAGIC` of Linux `magic.h`).
 const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
+/// Where the bytes lie.
+enum Place {
+    /// In files that processes share.
+    Shared(BlobFiles),
+    /// In an unnamed file.
+    Private(File),
+}
+
 /// The cache of one blob.
 pub(super) struct CacheFile {
-    data: File,
-    map: Option<File>,
+    place: Place,
+    algorithm: DigestAlgorithm,
     resident: Residency,
-    /// Chunks whose claim this file has.
-    claimed: Mutex<HashSet<u32>>,
+    /// Chunks that were used since this was last written down.
+    used: Residency,
+    /// The epoch that uses are noted with, as it was last seen.
+    epoch: Arc<AtomicU16>,
+    /// Chunks whose claim this file has, and how many share it.
+    claimed: Mutex<HashMap<u32, usize>>,
+    pins: Pins,
+    pinned_whole: AtomicBool,
     nowait: bool,
 }
 
 impl CacheFile {
-    /// Opens or creates the files of `blob` under the cache directory, or a
-    /// private unnamed file when there is none.
-    pub(super) fn open(cache: Option<&Path>, blob: &BlobInfo) -> io::Result<Self> {
-        let (data, map) = match cache {
-            None => (tempfile::tempfile()?, None),
-            Some(cache) => {
-                let (dir, stem) = (place::directory(cache)?, place::stem(blob));
-                let open = |kind| place::open_shared(&dir.join(format!("{stem}.{kind}")));
-                (open("data")?, Some(open("map")?))
-            }
+    /// Opens or creates the files of `blob` in the directory of the host's
+    /// cache, or a private unnamed file when there is none.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or made.
+    pub(super) fn open(
+        dir: Option<&Path>,
+        blob: &BlobInfo,
+        epoch: Arc<AtomicU16>,
+    ) -> io::Result<Self> {
+        let place = match dir {
+            None => Place::Private(tempfile::tempfile()?),
+            Some(dir) => Place::Shared(BlobFiles::open(dir, place::stem(blob), blob.chunks)?),
         };
-        let nowait = can_ask_without_waiting(&data);
-        Ok(Self {
-            data,
-            map,
+        let mut it = Self {
+            place,
+            algorithm: blob.algorithm,
             resident: Residency::new(blob.chunks),
+            used: Residency::new(blob.chunks),
+            epoch,
             claimed: Mutex::default(),
-            nowait,
-        })
+            pins: Pins::default(),
+            pinned_whole: AtomicBool::new(false),
+            nowait: true,
+        };
+        it.nowait = can_ask_without_waiting(it.data_file());
+        Ok(it)
     }
 
     /// The data file, for reading at a chunk's offset.
     pub(super) fn data(&self) -> BorrowedFd<'_> {
-        self.data.as_fd()
+        self.data_file().as_fd()
+    }
+
+    pub(super) fn data_file(&self) -> &File {
+        match &self.place {
+            Place::Shared(files) => &files.data,
+            Place::Private(data) => data,
+        }
+    }
+
+    /// The files that are shared with other processes.
+    pub(super) fn shared(&self) -> Option<&BlobFiles> {
+        match &self.place {
+            Place::Shared(files) => Some(files),
+            Place::Private(_) => None,
+        }
+    }
+
+    /// The file whose locks are claims and pins.
+    pub(super) fn map(&self) -> Option<&File> {
+        self.shared().map(|files| &files.map)
+    }
+
+    /// The algorithm of the blob's digests.
+    pub(super) fn algorithm(&self) -> DigestAlgorithm {
+        self.algorithm
     }
 
     /// Whether reads of the hit path must say `nowait` (all but those from
@@ -92,27 +134,94 @@ impl CacheFile {
 
     /// Whether the map says that the chunk is in the cache.
     fn is_mapped(&self, index: u32) -> bool {
-        self.map.as_ref().is_some_and(|map| {
-            let mut byte = [0];
-            matches!(map.read_at(&mut byte, index.into()), Ok(1)) && byte == [RESIDENT]
-        })
+        self.resident_run(index, 1) == [true]
+    }
+
+    /// Whether the map says of chunks `from..from + count` that they are there.
+    /// One read; what the map does not have is not there.
+    pub(super) fn resident_run(&self, from: u32, count: usize) -> Vec<bool> {
+        let end = u32::try_from(count).map_or(u32::MAX, |count| from.saturating_add(count));
+        match self.shared() {
+            Some(files) => files.resident(from..end.min(files.chunks().max(from))),
+            None => (from..end).map(|index| self.is_known(index)).collect(),
+        }
+    }
+
+    /// Whether the map says that the chunk is not there. If so, it is forgotten
+    /// here too: who saw its copy fail saw an eviction, not damage.
+    pub(super) fn was_evicted(&self, index: u32) -> bool {
+        let gone = self.shared().is_some() && !self.is_mapped(index);
+        if gone {
+            self.resident.put(index, false);
+        }
+        gone
     }
 
     /// The cache's copy of a chunk, not proved; `None` when it is cut short.
     pub(super) fn read(&self, chunk: &Chunk) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; usize::try_from(chunk.len).unwrap_or(0)];
-        match self.data.read_exact_at(&mut bytes, chunk.offset) {
+        match self.data_file().read_exact_at(&mut bytes, chunk.offset) {
             Ok(()) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Writes a proved chunk and says that it is there.
+    /// Writes a proved chunk and says that it is there. Who shares the cache
+    /// holds the claim meanwhile.
+    ///
+    /// # Errors
+    /// When a file cannot be written; then it is not said to be there.
     pub(super) fn write(&self, chunk: &Chunk, bytes: &[u8]) -> io::Result<()> {
-        self.data.write_all_at(bytes, chunk.offset)?;
+        self.note(chunk)?;
+        self.data_file().write_all_at(bytes, chunk.offset)?;
         self.remember(chunk.index);
         Ok(())
+    }
+
+    /// As [`CacheFile::write`] when all but the last bytes of the chunk, from
+    /// `from` on, have got there in another way.
+    ///
+    /// # Errors
+    /// As that.
+    pub(super) fn write_rest(&self, chunk: &Chunk, from: u64, bytes: &[u8]) -> io::Result<()> {
+        let at = chunk.offset.saturating_add(from);
+        self.data_file().write_all_at(bytes, at)?;
+        self.remember(chunk.index);
+        Ok(())
+    }
+
+    /// Frees the space of a chunk that could not be written whole.
+    pub(super) fn discard(&self, chunk: &Chunk) {
+        self.forget(chunk.index);
+        // With pins on it, or failing, it is freed with what nobody takes.
+        let range = chunk.offset
+            ..chunk
+                .offset
+                .saturating_add(super::host::record::space(chunk.len));
+        let pins = lock::pins(chunk.index..chunk.index.saturating_add(1));
+        if self.is_pinned_whole() || self.pins.has(chunk.index) {
+            return;
+        }
+        let alone = |map| lock::try_lock(map, pins.clone(), Kind::Exclusive);
+        if !self.map().is_none_or(|map| matches!(alone(map), Ok(true))) {
+            return;
+        }
+        let _ = extents::punch(self.data_file(), range);
+        if let Some(map) = self.map() {
+            lock::unlock(map, pins);
+        }
+    }
+
+    /// Writes down what the chunk is and that it is in use now, which comes
+    /// before its data: space that no record names is free to be taken.
+    pub(super) fn note(&self, chunk: &Chunk) -> io::Result<()> {
+        let Some(files) = self.shared() else {
+            return Ok(());
+        };
+        files.put_record(chunk.index, &Record::of(self.algorithm, chunk))?;
+        let run = chunk.index..chunk.index.saturating_add(1);
+        files.used(run, self.epoch.load(Relaxed))
     }
 
     /// Says that a chunk is there.
@@ -127,11 +236,62 @@ impl CacheFile {
 
     fn mark(&self, index: u32, resident: bool) {
         self.resident.put(index, resident);
-        if let Some(map) = &self.map {
-            let byte = if resident { RESIDENT } else { 0 };
+        if let Some(files) = self.shared() {
             // A hint that does not reach the disk costs a fetch and nothing else.
-            let _ = map.write_all_at(&[byte], index.into());
+            let _ = files.mark(index..index.saturating_add(1), resident);
         }
+    }
+
+    /// Notes that a chunk was used: a load, and a store the first time.
+    pub(super) fn touch(&self, index: u32) {
+        if !self.used.get(index) {
+            self.used.put(index, true);
+        }
+    }
+
+    /// Writes down which chunks were used since the last time. True: some were.
+    pub(super) fn write_uses(&self, epoch: u16) -> bool {
+        let runs = self.used.take();
+        if let Some(files) = self.shared() {
+            for run in &runs {
+                // Lost uses make a chunk look older than it is.
+                let _ = files.used(run.clone(), epoch);
+            }
+        }
+        !runs.is_empty()
+    }
+
+    /// Keeps a chunk from being evicted.
+    ///
+    /// # Errors
+    /// As [`Pin::new`].
+    pub(super) fn pin(self: &Arc<Self>, index: u32) -> io::Result<Pin> {
+        Pin::new(self, index)
+    }
+
+    /// Keeps all chunks of the blob from being evicted, as long as the file is
+    /// open: for stores that believe the cache.
+    ///
+    /// # Errors
+    /// `WouldBlock` when one is just being evicted; others when the system has no
+    /// locks left.
+    pub(super) fn pin_whole(&self) -> io::Result<()> {
+        if let Some(files) = self.shared() {
+            let range = lock::pins(0..u32::MAX);
+            if !lock::lock_soon(&files.map, range, Kind::Shared)? {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.pinned_whole.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_pinned_whole(&self) -> bool {
+        self.pinned_whole.load(Relaxed)
+    }
+
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
     }
 }
 
@@ -145,10 +305,16 @@ pub(super) struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut claimed = self.file.claimed.lock();
-        if let Some(map) = &self.file.map {
-            lock::unlock(map, claim_range(self.index));
+        let Some(holders) = claimed.get_mut(&self.index) else {
+            return;
+        };
+        *holders -= 1;
+        if *holders == 0 {
+            if let Some(map) = self.file.map() {
+                lock::unlock(map, claim_range(self.index));
+            }
+            claimed.remove(&self.index);
         }
-        claimed.remove(&self.index);
     }
 }
 
@@ -157,55 +323,40 @@ impl CacheFile {
     /// this process or another, and the chunk will be there soon. One system
     /// call.
     pub(super) fn claim(self: &Arc<Self>, index: u32) -> Option<Claim> {
-        let mut claimed = self.claimed.lock();
         // Locks of one open file do not exclude each other.
-        if !claimed.insert(index) {
+        self.claim_beside(index, 0)
+    }
+
+    /// As [`CacheFile::claim`], and shares the claim that this file has already:
+    /// it is given back when all are dropped.
+    pub(super) fn claim_too(self: &Arc<Self>, index: u32) -> Option<Claim> {
+        self.claim_beside(index, usize::MAX)
+    }
+
+    fn claim_beside(self: &Arc<Self>, index: u32, most: usize) -> Option<Claim> {
+        let mut claimed = self.claimed.lock();
+        let holders = claimed.get(&index).copied().unwrap_or(0);
+        if holders > most {
             return None;
         }
-        let granted = self.map.as_ref().is_none_or(|map| {
-            // A lock that cannot be had for lack of memory must not keep anyone
-            // from fetching.
-            lock::try_lock(map, claim_range(index), Kind::Exclusive).unwrap_or(true)
-        });
+        let granted = holders > 0
+            || self.map().is_none_or(|map| {
+                // A lock that cannot be had for lack of memory must not keep
+                // anyone from fetching.
+                lock::try_lock(map, claim_range(index), Kind::Exclusive).unwrap_or(true)
+            });
         if !granted {
-            claimed.remove(&index);
             return None;
         }
+        claimed.insert(index, holders + 1);
         drop(claimed);
         let file = Arc::clone(self);
         Some(Claim { file, index })
     }
-
-    /// Whether the map says of chunks `from..from + count` that they are there.
-    /// One read; what the map does not have is not there.
-    pub(super) fn resident_run(&self, from: u32, count: usize) -> Vec<bool> {
-        let mut bytes = vec![0; count];
-        if let Some(map) = &self.map {
-            // What could not be read stays 0.
-            let _ = map.read_at(&mut bytes, from.into());
-        }
-        let known = |index: u32| self.map.is_none() && self.is_known(index);
-        (from..=u32::MAX)
-            .zip(bytes)
-            .map(|(index, byte)| byte == RESIDENT || known(index))
-            .collect()
-    }
-
-    /// Whether the chunk was seen here and is gone by now, as the map says. If
-    /// so, it is forgotten here too.
-    pub(super) fn was_evicted(&self, index: u32) -> bool {
-        let gone = self.map.is_some() && self.is_known(index) && !self.is_mapped(index);
-        if gone {
-            self.resident.put(index, false);
-        }
-        gone
-    }
 }
 
-/// The byte of the map whose lock is the claim of a chunk.
-fn claim_range(index: u32) -> Range<u64> {
-    let at = u64::from(index);
-    at..at + 1
+fn claim_range(index: u32) -> std::ops::Range<u64> {
+    lock::claims(index..index.saturating_add(1))
 }
 
 /// Whether `nowait` reads are to be used on a file. Where the file system does

@@ -55,6 +55,8 @@ pub struct StoreConfig {
     /// Most bytes that the cache directory may take on the disk, whoever shares
     /// it. Without one it grows.
     pub cache_limit: Option<u64>,
+    /// How long a cache that could not be opened or written is left alone.
+    pub cache_retry: Duration,
     /// When bytes are proved.
     pub verify: Verify,
     /// How long the read of one chunk may take before it fails.
@@ -69,6 +71,7 @@ impl Default for StoreConfig {
         Self {
             cache: None,
             cache_limit: None,
+            cache_retry: Duration::from_secs(5),
             verify: Verify::Always,
             deadline: Duration::from_secs(30),
             tag_budget: 64 << 20,

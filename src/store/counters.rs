@@ -28,6 +28,7 @@ pub struct Counters {
     pub(super) fetches: AtomicU64,
     pub(super) fetched_bytes: AtomicU64,
     pub(super) fetched_chunks: AtomicU64,
+    pub(super) copied_chunks: AtomicU64,
     pub(super) fetched_ahead: AtomicU64,
     pub(super) cache_proofs: AtomicU64,
     pub(super) proof_failures_cache: AtomicU64,
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub fetched_bytes: u64,
     /// Chunks that came from a source and proved.
     pub fetched_chunks: u64,
+    /// Chunks copied from another image's cache on this host and proved.
+    pub copied_chunks: u64,
     /// Of those, chunks that no reader had asked for when they came.
     pub fetched_ahead: u64,
     /// Chunks of the cache that were proved against their digest.
@@ -91,6 +94,7 @@ impl Counters {
             fetches: self.fetches.load(Relaxed),
             fetched_bytes: self.fetched_bytes.load(Relaxed),
             fetched_chunks: self.fetched_chunks.load(Relaxed),
+            copied_chunks: self.copied_chunks.load(Relaxed),
             fetched_ahead: self.fetched_ahead.load(Relaxed),
             cache_proofs: self.cache_proofs.load(Relaxed),
             proof_failures_cache: self.proof_failures_cache.load(Relaxed),

@@ -31,7 +31,6 @@ mod tags;
 mod tests;
 
 use std::fmt;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -40,6 +39,9 @@ pub use self::config::{StoreConfig, UnknownVerify, Verify};
 pub use self::counters::{Counters, Snapshot};
 pub use self::error::{Damage, StoreError};
 pub use self::fetch::LinkFigures;
+pub use self::host::{
+    BadChunk, BlobReport, CacheDirectory, CacheError, GcOptions, GcReport, StatReport, VerifyReport,
+};
 
 use self::bounds::Bounds;
 use self::cache_file::CacheFile;
@@ -60,7 +62,7 @@ use crate::runtime;
 /// One blob and its cache, which is opened at the blob's first read.
 struct Blob {
     info: BlobInfo,
-    file: OnceLock<Option<Arc<CacheFile>>>,
+    file: OnceLock<Arc<CacheFile>>,
 }
 
 /// The chunks of one image.
@@ -77,7 +79,6 @@ pub struct Store {
     bounds: OnceLock<Bounds>,
     spare: Spare,
     counters: Counters,
-    cache_complained: AtomicBool,
     failures: LogLimit,
     damages: LogLimit,
     quarantines: LogLimit,
@@ -143,7 +144,6 @@ impl Store {
             bounds: OnceLock::new(),
             spare: Spare::default(),
             counters: Counters::default(),
-            cache_complained: AtomicBool::new(false),
             failures: LogLimit::new(),
             damages: LogLimit::new(),
             quarantines: LogLimit::new(),
@@ -165,7 +165,7 @@ impl Store {
         let Some(blob) = self.blobs.get(usize::from(chunk.blob)) else {
             return false;
         };
-        let Some(Some(file)) = blob.file.get() else {
+        let Some(file) = blob.file.get() else {
             return false;
         };
         let (Ok(from), Ok(whole)) = (usize::try_from(from), usize::try_from(chunk.len)) else {
@@ -207,6 +207,7 @@ impl Store {
             dest.scrub(at, len);
             return false;
         }
+        file.touch(chunk.index);
         self.counters.hit(len);
         true
     }

@@ -2,6 +2,7 @@
 //! chunk, in pages that are allocated when a bit in them is first set, so that
 //! a blob table that claims billions of chunks costs next to nothing.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +53,29 @@ impl Residency {
             word.fetch_and(!bit, Ordering::Release);
         }
     }
+
+    /// Clears all bits; the runs of those that were set, in order.
+    pub(super) fn take(&self) -> Vec<Range<u32>> {
+        let mut runs: Vec<Range<u32>> = vec![];
+        let mut add = |index: u32| match runs.last_mut() {
+            Some(run) if run.end == index => run.end += 1,
+            _ => runs.push(index..index.saturating_add(1)),
+        };
+        for (page, start) in self.pages.iter().zip((0..).step_by(PAGE as usize)) {
+            let words = page.get().into_iter().flatten();
+            for (word, start) in words.zip((start..=u32::MAX).step_by(64)) {
+                let mut bits = match word.load(Ordering::Relaxed) {
+                    0 => 0,
+                    _ => word.swap(0, Ordering::Relaxed),
+                };
+                while bits != 0 {
+                    add(start + bits.trailing_zeros());
+                    bits &= bits - 1;
+                }
+            }
+        }
+        runs
+    }
 }
 
 /// Page, word in it and mask of a chunk's bit.
@@ -81,6 +105,18 @@ mod tests {
                 "{index}"
             );
         }
+    }
+
+    #[test]
+    fn taken_bits_come_in_runs_and_are_clear() {
+        let it = Residency::new(PAGE * 3);
+        for index in [0, 62, 63, 64, 65, PAGE - 1, PAGE, PAGE * 3 - 1] {
+            it.put(index, true);
+        }
+        let runs = [0..1, 62..66, PAGE - 1..PAGE + 1, PAGE * 3 - 1..PAGE * 3];
+        assert_eq!(it.take(), runs);
+        assert_eq!(it.take(), []);
+        assert!(!it.get(63));
     }
 
     #[test]

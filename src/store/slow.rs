@@ -3,7 +3,6 @@
 //! proved.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use super::decompress::decompress;
 use super::error::{Damage, StoreError};
 use super::fetch::{Arrived, Fault, Wanted};
 use super::flight::Urgency;
+use super::host::Kept;
 use super::tags::Tags;
 use super::{Store, Verify};
 use crate::backend::{BackendError, Class};
@@ -60,10 +60,13 @@ impl Store {
         urgency: &Urgency,
     ) -> Result<Bytes, StoreError> {
         if let Some(bytes) = self.spare.get(&chunk) {
+            let copy = bytes.clone();
+            self.blocking(move |store| store.keep_late(&chunk, &copy))
+                .await;
             return Ok(bytes);
         }
         let _room = self.bounds().room(&chunk, urgency.class()).await;
-        let mut damage = None;
+        let (mut damage, mut doubted) = (None, false);
         for look in 1.. {
             let local = match self.blocking(move |store| store.look(&chunk)).await {
                 Some(Local::Unproved(bytes)) => self.prove_local(chunk, bytes).await,
@@ -78,12 +81,23 @@ impl Store {
                     None => continue,
                 },
                 Local::Elsewhere | Local::Unproved(_) => None,
+                // It may have been evicted and written anew while it was read.
+                Local::Damaged(_) if !doubted => {
+                    doubted = true;
+                    self.blocking(move |store| store.was_evicted(&chunk)).await;
+                    continue;
+                }
                 Local::Damaged(cause) => {
                     damage = Some(cause);
                     let quarantine = move |store: &Self| store.quarantine(&chunk, cause);
                     self.blocking(quarantine).await.flatten()
                 }
             };
+            if damage.is_none()
+                && let Some(bytes) = self.copy_from_elsewhere(chunk).await
+            {
+                return Ok(bytes);
+            }
             let fetched = self.fetch(chunk, urgency, look < LOOKS).await?;
             drop(claim);
             let Some(arrived) = fetched else { continue };
@@ -154,13 +168,21 @@ impl Store {
         }
         match self.tags.get(chunk) {
             Some(tags) if tags.prove(self.tags.mac(), &bytes) => {
+                file.touch(chunk.index);
                 if tags.absolve() {
                     count(&self.counters.interference);
                 }
                 Local::Good(bytes)
             }
+            _ if file.was_evicted(chunk.index) => claim(file, chunk),
             _ => Local::Unproved(bytes),
         }
+    }
+
+    /// Whether a chunk was evicted; if so, it is forgotten.
+    fn was_evicted(&self, chunk: &Chunk) -> bool {
+        let file = self.cache_file(chunk);
+        file.is_some_and(|file| file.was_evicted(chunk.index))
     }
 
     /// Proves the cache's copy against the digest.
@@ -170,6 +192,9 @@ impl Store {
             let _permit: CpuPermit = permit;
             let tags = store.prove(&chunk, &bytes).ok()?;
             count(&store.counters.cache_proofs);
+            if let Some(file) = store.cache_file(&chunk) {
+                file.touch(chunk.index);
+            }
             if let Some(tags) = tags {
                 store.tags.insert(tags);
             }
@@ -302,8 +327,8 @@ impl Store {
             self.spare.insert(chunk, bytes);
             return;
         };
-        match file.write(chunk, &bytes) {
-            Ok(()) => {
+        match self.host.keep(file, chunk, &bytes) {
+            Kept::Stored => {
                 if let Some(tags) = tags {
                     if ahead {
                         tags.set_ahead();
@@ -311,43 +336,92 @@ impl Store {
                     self.tags.insert(tags);
                 }
             }
-            Err(error) => {
-                file.forget(chunk.index);
+            kept => {
+                if let Kept::Failed = kept {
+                    count(&self.counters.cache_write_errors);
+                }
                 self.tags.remove(chunk);
-                self.cache_failed(&error);
                 self.spare.insert(chunk, bytes);
             }
         }
+    }
+
+    /// Puts a chunk that was kept in memory into the cache, if that works by now.
+    fn keep_late(&self, chunk: &Chunk, bytes: &Bytes) {
+        if self.host.rests() {
+            return;
+        }
+        let Some(file) = self.cache_file(chunk) else {
+            return;
+        };
+        if !file.is_resident(chunk.index) {
+            if !matches!(self.host.keep(file, chunk, bytes), Kept::Stored) {
+                return;
+            }
+            if self.config.verify == Verify::Always {
+                self.tags.insert(Tags::of(self.tags.mac(), chunk, bytes));
+            }
+        }
+        self.spare.remove(chunk);
+    }
+
+    /// The chunk from another blob's cache on this host, proved and kept in its
+    /// own.
+    async fn copy_from_elsewhere(self: &Arc<Self>, chunk: Chunk) -> Option<Bytes> {
+        let find = move |store: &Self| store.host.elsewhere(store.cache_file(&chunk)?, &chunk);
+        let found = self.blocking(find).await.flatten()?;
+        let permit = self.bounds().cpu(Class::Demand).await;
+        let kept = self.blocking(move |store| {
+            let proved = store.prove(&chunk, &found.bytes);
+            drop(permit);
+            let tags = proved.ok()?;
+            count(&store.counters.copied_chunks);
+            match store
+                .host
+                .keep_found(store.cache_file(&chunk)?, &chunk, &found)
+            {
+                Kept::Stored => {
+                    if let Some(tags) = tags {
+                        store.tags.insert(tags);
+                    }
+                }
+                Kept::NoRoom | Kept::Failed => store.spare.insert(&chunk, found.bytes.clone()),
+            }
+            Some(found.bytes)
+        });
+        kept.await.flatten()
+    }
+
+    /// Whether another blob's cache on this host seems to have the chunk.
+    pub(super) fn is_elsewhere(&self, chunk: &Chunk) -> bool {
+        let file = self.cache_file(chunk);
+        file.is_some_and(|file| self.host.is_elsewhere(file, chunk))
     }
 
     /// The cache file of the chunk's blob, opened at its first use. May wait
     /// for the disk.
     pub(super) fn cache_file(&self, chunk: &Chunk) -> Option<&Arc<CacheFile>> {
         let blob = self.blobs.get(usize::from(chunk.blob))?;
-        let file = blob.file.get_or_init(|| {
-            self.host
-                .blob(&blob.info)
-                .inspect_err(|error| self.cache_failed(error))
-                .ok()
-        });
-        file.as_ref()
-    }
-
-    /// Counts a failure to write to the cache, and says it once.
-    fn cache_failed(&self, error: &std::io::Error) {
-        count(&self.counters.cache_write_errors);
-        if self.cache_complained.swap(true, Relaxed) {
-            return;
+        if let Some(file) = blob.file.get() {
+            return Some(file);
         }
-        let place = self.config.cache.as_deref();
-        let place = place.map_or("a temporary file".into(), |dir| dir.display().to_string());
-        log::error!("Cannot keep chunks in {place}: {error}; serving from memory until it works");
+        if self.host.rests() {
+            return None;
+        }
+        match self.host.blob(&blob.info) {
+            Ok(file) => Some(blob.file.get_or_init(|| file)),
+            Err(error) => {
+                count(&self.counters.cache_write_errors);
+                self.host.failed(&error);
+                None
+            }
+        }
     }
 
     /// Whether this process knows that a chunk is at hand. No I/O.
     pub(super) fn is_known(&self, chunk: &Chunk) -> bool {
         let blob = self.blobs.get(usize::from(chunk.blob));
-        let file = blob.and_then(|blob| blob.file.get()?.as_ref());
+        let file = blob.and_then(|blob| blob.file.get());
         file.is_some_and(|file| file.is_known(chunk.index)) || self.spare.get(chunk).is_some()
     }
 

@@ -35,6 +35,13 @@ impl Spare {
         self.chunks.get()?.get(chunk)
     }
 
+    /// Drops a chunk.
+    pub(super) fn remove(&self, chunk: &Chunk) {
+        if let Some(chunks) = self.chunks.get() {
+            chunks.remove(chunk);
+        }
+    }
+
     /// Keeps the proved bytes of a chunk.
     pub(super) fn insert(&self, chunk: &Chunk, bytes: Bytes) {
         self.chunks

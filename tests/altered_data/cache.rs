@@ -136,7 +136,8 @@ fn map_that_claims_chunks_in_a_file_of_holes_costs_fetches_only() {
     data.set_len(0).unwrap();
     data.set_len(len).unwrap();
     let all = vec![1; rig.chunks.len()];
-    assert_eq!(fs::read(rig.cache_path("map")).unwrap(), all);
+    let map = fs::read(rig.cache_path("map")).unwrap();
+    assert_eq!(map[..all.len()], all);
     let second = rig.serve(&[]);
     rig.check(&mut guest(&second));
     let counters = second.counters().unwrap();

@@ -94,7 +94,10 @@ impl Rig {
     /// A daemon on the cache.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Daemon {
         let cache = self.cache.path().to_str().unwrap();
-        self.image.serve_with_cache(cache, arguments).unwrap()
+        // Nothing is to read the cache but the guest.
+        let mut all = vec!["--replay-trace", "off", "--record-trace", "off"];
+        all.extend(arguments);
+        self.image.serve_with_cache(cache, &all).unwrap()
     }
 
     /// Reads every file in every way and compares; the files that give an

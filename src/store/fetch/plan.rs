@@ -187,7 +187,7 @@ impl Store {
                         continue;
                     }
                 },
-                None if self.is_resident(&next) => continue,
+                None if self.is_resident(&next) || self.is_elsewhere(&next) => continue,
                 None => {
                     if more > reach.guess || self.records.is_apart(next.blob, next.index) {
                         return;

@@ -256,13 +256,17 @@ impl Store {
                                 bytes: bytes.clone(),
                                 source,
                             };
+                            count(&store.counters.fetched_chunks);
+                            // The reader gives its claim back once it has its
+                            // answer, and that is before the cache has the bytes.
+                            let file = store.cache_file(&chunk);
+                            let _claim = file.and_then(|file| file.claim_too(chunk.index));
                             let class = {
                                 let mut queue = store.fetcher.queue.lock();
                                 queue.arrive(&chunk, arrived);
                                 queue.class(&chunk)
                             };
                             let ahead = class == Some(Class::Readahead);
-                            count(&store.counters.fetched_chunks);
                             if class != Some(Class::Demand) {
                                 count(&store.counters.fetched_ahead);
                             }

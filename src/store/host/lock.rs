@@ -6,14 +6,42 @@
 //! exist. Where a file system knows no locks, everything is granted: they save
 //! work and keep order, no right byte hangs on them.
 
-#![allow(dead_code)] // The scheduler takes claims from the next step on.
+#![allow(dead_code)] // DAX pins are to come.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+
+/// Where pins begin in a map's range of locks; claims lie in front of them.
+const PINS: u64 = 1 << 32;
+
+/// The byte of a map that says, by its lock, that the blob is in use.
+const IN_USE: u64 = 1 << 33;
+
+/// How long a lock that is held for moments is asked for, and how often at once
+/// before every pause.
+const SOON: Duration = Duration::from_millis(200);
+const EAGER: u32 = 8;
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// The bytes of a map whose locks are the claims of chunks.
+pub(in crate::store) fn claims(chunks: Range<u32>) -> Range<u64> {
+    chunks.start.into()..chunks.end.into()
+}
+
+/// The bytes of a map whose locks are the pins of chunks.
+pub(in crate::store) fn pins(chunks: Range<u32>) -> Range<u64> {
+    PINS + u64::from(chunks.start)..PINS + u64::from(chunks.end)
+}
+
+/// The byte of a map whose lock says that the blob is in use.
+pub(in crate::store) fn in_use() -> Range<u64> {
+    IN_USE..IN_USE + 1
+}
 
 /// What a range is to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +92,27 @@ pub(in crate::store) fn try_lock(file: &File, range: Range<u64>, kind: Kind) -> 
             Err(error) => Err(error.into()),
         };
     }
+}
+
+/// As [`try_lock`], for locks that are held for moments: asks for up to 200 ms,
+/// and no longer, because their holder may have been stopped.
+///
+/// # Errors
+/// As that.
+pub(in crate::store) fn lock_soon(file: &File, range: Range<u64>, kind: Kind) -> io::Result<bool> {
+    let start = Instant::now();
+    let mut tries = 0;
+    while !try_lock(file, range.clone(), kind)? {
+        tries += 1;
+        if tries < EAGER {
+            std::thread::yield_now();
+        } else if start.elapsed() < SOON {
+            std::thread::sleep(PAUSE);
+        } else {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Unlocks `range` of `file`.

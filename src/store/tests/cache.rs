@@ -57,6 +57,7 @@ async fn altered_cache_of_an_earlier_process_is_repaired_and_counted() {
     let later = setup.again(Verify::Always);
     let got = later.read(setup.image.chunks[0]).await.unwrap();
     assert!(got == setup.image.plain[0]);
+    settled(&later).await;
     let count = later.counters().snapshot();
     assert_eq!((count.proof_failures_cache, count.repairs), (1, 1));
     // The first process sees the repaired copy.
@@ -123,7 +124,7 @@ async fn two_stores_on_one_cache_share_chunks_and_prove_each_for_themselves() {
         assert!(hot(second, chunk, 0, &mut [0; 4096]));
     }
     assert_eq!(setup.source.reads(), 8);
-    assert_eq!(fs::read(setup.file("map")).unwrap(), [1; 8]);
+    assert_eq!(fs::read(setup.file("map")).unwrap()[..8], [1; 8]);
     let counts = [setup.count(), other.counters().snapshot()];
     assert_eq!(counts.map(|count| count.cache_proofs), [4, 4]);
 }
@@ -140,9 +141,12 @@ async fn another_layout_of_a_blob_gets_a_cache_of_its_own() {
         ..StoreConfig::default()
     };
     let liar = Store::open(config, setup.source.clone(), vec![blob]).unwrap();
-    liar.read(setup.image.chunks[0]).await.unwrap();
+    let got = liar.read(setup.image.chunks[0]).await.unwrap();
+    assert!(got == setup.image.plain[0]);
     assert!(path.is_file());
-    assert_eq!(setup.source.reads(), 2);
+    // What the other file has is copied and proved, and not fetched.
+    assert_eq!(setup.source.reads(), 1);
+    assert_eq!(liar.counters().snapshot().copied_chunks, 1);
 }
 
 #[tokio::test]
@@ -199,7 +203,7 @@ async fn a_cache_that_cannot_be_written_is_replaced_by_memory() {
     assert!(setup.hot(0) && !setup.hot(1));
     assert_eq!(setup.source.reads(), 2);
     assert_eq!(setup.count().cache_write_errors, 1);
-    assert_eq!(fs::read(setup.file("map")).unwrap(), [1, 0]);
+    assert_eq!(fs::read(setup.file("map")).unwrap()[..2], [1, 0]);
 }
 
 #[tokio::test]

@@ -80,8 +80,8 @@ fn a_run_of_the_map_is_read_at_once() {
     }
     let seen = [false, true, true, false, false, true, false, false];
     assert_eq!(two.resident_run(0, 8), seen);
-    assert_eq!(two.resident_run(5, 9)[..3], [true, false, false]);
-    assert_eq!(two.resident_run(5, 9).len(), 9);
+    assert_eq!(two.resident_run(5, 9), [true, false, false]);
+    assert!(two.resident_run(8, 9).is_empty());
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn a_chunk_that_another_store_gave_up_is_known_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let [one, two] = two(dir.path());
     one.remember(1);
-    assert!(!one.was_evicted(1) && !one.was_evicted(2));
+    assert!(!one.was_evicted(1));
     two.forget(1);
     assert!(one.is_known(1));
     assert!(one.was_evicted(1));
-    assert!(!one.is_known(1) && !one.was_evicted(1));
+    assert!(!one.is_known(1));
 }

@@ -6,6 +6,7 @@ mod cache;
 mod claims;
 mod fetch;
 mod hot;
+mod limit;
 mod source;
 mod vandal;
 

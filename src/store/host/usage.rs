@@ -1,0 +1,342 @@
+//! How much of its limit the cache directory uses, and the epoch that uses of
+//! chunks are noted with: one small file, changed under a lock.
+//!
+//! The file `usage` holds 32 bytes, little-endian: bytes used (8), epoch (2),
+//! zeros (2), units of 4096 bytes written in this epoch (4), when the epoch began in seconds since 1970 (8), and the first 8
+//! bytes of BLAKE3 over them. Whatever else is in it is no figure, and the
+//! directory is measured anew. The figure counts what was promised to writers,
+//! so it runs ahead of the disk; each measurement sets it right.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::lock::{self, Kind};
+use super::place;
+
+/// Bytes of the figures.
+const LEN: usize = 32;
+const BODY: usize = 24;
+
+/// Bytes whose locks protect the figures, and the work of evicting.
+const FIGURES: std::ops::Range<u64> = 0..1;
+const EVICTING: std::ops::Range<u64> = 1..2;
+
+/// How long to wait for another thread that is at the figures.
+const SOON: Duration = Duration::from_millis(200);
+
+/// An epoch does not last longer than this, so that uses can be told apart
+/// where nothing is ever evicted.
+const LONGEST_EPOCH: Duration = Duration::from_secs(600);
+
+/// What is in the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::store) struct Figures {
+    /// Bytes on the disk, and bytes promised to writers.
+    pub(in crate::store) used: u64,
+    /// The epoch of now; never 0.
+    pub(in crate::store) epoch: u16,
+    began: u64,
+    written: u32,
+}
+
+impl Figures {
+    fn new(used: u64) -> Self {
+        Self {
+            used,
+            epoch: 1,
+            began: now(),
+            written: 0,
+        }
+    }
+
+    fn encode(self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[..8].copy_from_slice(&self.used.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.written.to_le_bytes());
+        bytes[16..BODY].copy_from_slice(&self.began.to_le_bytes());
+        let check = check(&bytes[..BODY]);
+        bytes[BODY..].copy_from_slice(&check);
+        bytes
+    }
+
+    fn decode(bytes: &[u8; LEN]) -> Option<Self> {
+        let (body, end) = bytes.split_at(BODY);
+        if check(body) != *end {
+            return None;
+        }
+        Some(Self {
+            used: u64::from_le_bytes(*body.first_chunk()?),
+            epoch: u16::from_le_bytes(*body.get(8..)?.first_chunk()?).max(1),
+            began: u64::from_le_bytes(*body.get(16..)?.first_chunk()?),
+            written: u32::from_le_bytes(*body.get(12..)?.first_chunk()?),
+        })
+    }
+
+    /// Begins the next epoch.
+    pub(in crate::store) fn advance(&mut self) {
+        self.epoch = self.epoch.checked_add(1).unwrap_or(1);
+        self.began = now();
+        self.written = 0;
+    }
+
+    /// Notes that `bytes` are written. A thirty-second of the limit makes an
+    /// epoch.
+    fn write(&mut self, bytes: u64, limit: u64) {
+        let units = u32::try_from(bytes / 4096).unwrap_or(u32::MAX);
+        self.written = self.written.saturating_add(units);
+        if u64::from(self.written) * 4096 >= limit / 32 {
+            self.advance();
+        }
+    }
+}
+
+/// The right to evict: one at a time in the directory.
+pub(in crate::store) struct Evicting<'a> {
+    usage: &'a Usage,
+    _gate: MutexGuard<'a, ()>,
+}
+
+impl Drop for Evicting<'_> {
+    fn drop(&mut self) {
+        lock::unlock(&self.usage.file, EVICTING);
+    }
+}
+
+/// The file of one directory.
+#[derive(Debug)]
+pub(in crate::store) struct Usage {
+    dir: PathBuf,
+    file: File,
+    gate: Mutex<()>,
+    evicting: Mutex<()>,
+    epoch: Arc<AtomicU16>,
+}
+
+impl Usage {
+    /// Opens or makes the file. `epoch` is kept up to date with it.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(in crate::store) fn open(dir: &Path, epoch: Arc<AtomicU16>) -> io::Result<Self> {
+        Ok(Self {
+            dir: dir.to_owned(),
+            file: place::open_shared(&dir.join(place::USAGE))?,
+            gate: Mutex::new(()),
+            evicting: Mutex::new(()),
+            epoch,
+        })
+    }
+
+    /// The figures now; none when there are no good ones.
+    pub(in crate::store) fn get(&self) -> Option<Figures> {
+        let mut bytes = [0; LEN];
+        self.file.read_exact_at(&mut bytes, 0).ok()?;
+        Figures::decode(&bytes)
+    }
+
+    /// Changes the figures, and gives what `change` gives.
+    ///
+    /// # Errors
+    /// When the file cannot be locked soon or written, or the directory cannot
+    /// be measured.
+    pub(in crate::store) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Figures) -> T,
+    ) -> io::Result<T> {
+        let busy = || {
+            io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "The cache's usage file is locked",
+            )
+        };
+        let _gate = self.gate.try_lock_for(SOON).ok_or_else(busy)?;
+        if !lock::lock_soon(&self.file, FIGURES, Kind::Exclusive)? {
+            return Err(busy());
+        }
+        let changed = self.change_locked(change);
+        lock::unlock(&self.file, FIGURES);
+        changed
+    }
+
+    fn change_locked<T>(&self, change: impl FnOnce(&mut Figures) -> T) -> io::Result<T> {
+        let before = self.get();
+        let mut figures = match before {
+            Some(figures) => figures,
+            None => Figures::new(place::measure(&self.dir)?),
+        };
+        let answer = change(&mut figures);
+        if before != Some(figures) {
+            self.file.write_all_at(&figures.encode(), 0)?;
+        }
+        self.epoch.store(figures.epoch, Relaxed);
+        Ok(answer)
+    }
+
+    /// Promises `bytes` to a writer, if the limit allows.
+    ///
+    /// # Errors
+    /// As [`Usage::change`].
+    pub(in crate::store) fn charge(&self, bytes: u64, limit: u64) -> io::Result<bool> {
+        self.change(|figures| {
+            let after = figures.used.saturating_add(bytes);
+            let fits = after <= limit;
+            if fits {
+                figures.used = after;
+                figures.write(bytes, limit);
+            }
+            fits
+        })
+    }
+
+    /// Notes that `bytes` are free again.
+    pub(in crate::store) fn credit(&self, bytes: u64) {
+        if bytes > 0 {
+            // What is not noted is found at the next measurement.
+            let _ = self.change(|figures| figures.used = figures.used.saturating_sub(bytes));
+        }
+    }
+
+    /// Measures the directory and sets the figure right; returns it.
+    ///
+    /// # Errors
+    /// As [`Usage::change`].
+    pub(in crate::store) fn measure(&self) -> io::Result<u64> {
+        let before = self.change(|figures| figures.used)?;
+        let measured = place::measure(&self.dir)?;
+        self.change(|figures| {
+            // What was promised meanwhile may or may not be on the disk yet.
+            let meanwhile = figures.used.saturating_sub(before);
+            figures.used = measured.saturating_add(meanwhile);
+            figures.used
+        })
+    }
+
+    /// The epoch of now, a new one if it has lasted long enough.
+    pub(in crate::store) fn epoch(&self) -> u16 {
+        let old = |began: u64| now().abs_diff(began) > LONGEST_EPOCH.as_secs();
+        let figures = match self.get() {
+            Some(figures) if !old(figures.began) => Some(figures),
+            _ => {
+                let changed = self.change(|figures| {
+                    if old(figures.began) {
+                        figures.advance();
+                    }
+                    *figures
+                });
+                changed.ok()
+            }
+        };
+        if let Some(figures) = figures {
+            self.epoch.store(figures.epoch, Relaxed);
+        }
+        self.epoch.load(Relaxed)
+    }
+
+    /// The right to evict, if nobody has it.
+    pub(in crate::store) fn try_evicting(&self) -> Option<Evicting<'_>> {
+        let gate = self.evicting.try_lock()?;
+        let locked = lock::try_lock(&self.file, EVICTING, Kind::Exclusive);
+        matches!(locked, Ok(true)).then_some(Evicting {
+            usage: self,
+            _gate: gate,
+        })
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn check(body: &[u8]) -> [u8; 8] {
+    let mut check = [0; 8];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"usage").update(body);
+    hasher.finalize_xof().fill(&mut check);
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> Usage {
+        Usage::open(dir, Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn what_two_charge_is_never_more_than_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (open(dir.path()), open(dir.path()));
+        one.change(|figures| figures.used = 0).unwrap();
+        let granted = |usage: &Usage| {
+            let grants = (0..200).map(|_| usage.charge(10, 1000).unwrap());
+            grants.filter(|&granted| granted).count()
+        };
+        let sum = std::thread::scope(|scope| {
+            let threads = [&one, &one, &two, &two].map(|usage| scope.spawn(move || granted(usage)));
+            threads
+                .map(|thread| thread.join().unwrap())
+                .iter()
+                .sum::<usize>()
+        });
+        assert_eq!(sum, 100);
+        two.credit(15);
+        assert!(one.charge(15, 1000).unwrap() && !two.charge(1, 1000).unwrap());
+    }
+
+    #[test]
+    fn nonsense_in_the_file_is_measured_away() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.data"), [1; 100_000]).unwrap();
+        let usage = open(dir.path());
+        for nonsense in [&b""[..], &[0xff; 31], &[0xff; 64], &[0; 32]] {
+            std::fs::write(dir.path().join(place::USAGE), nonsense).unwrap();
+            let used = usage.change(|figures| figures.used).unwrap();
+            assert!((100_000..200_000).contains(&used), "{used}");
+            assert_eq!(usage.get().unwrap().used, used);
+        }
+    }
+
+    #[test]
+    fn a_measurement_sets_the_figure_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let usage = open(dir.path());
+        usage.change(|figures| figures.used = u64::MAX).unwrap();
+        assert!(usage.measure().unwrap() < 100_000);
+        assert!(usage.charge(1, 100_000).unwrap());
+    }
+
+    #[test]
+    fn one_at_a_time_evicts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (open(dir.path()), open(dir.path()));
+        let right = one.try_evicting().unwrap();
+        assert!(one.try_evicting().is_none() && two.try_evicting().is_none());
+        drop(right);
+        assert!(two.try_evicting().is_some());
+    }
+
+    #[test]
+    fn epochs_follow_each_other_and_skip_zero() {
+        let mut figures = Figures::new(0);
+        figures.epoch = u16::MAX;
+        figures.advance();
+        assert_eq!(figures.epoch, 1);
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (open(dir.path()), open(dir.path()));
+        assert_eq!(one.epoch(), 1);
+        two.change(|figures| figures.advance()).unwrap();
+        assert_eq!(one.epoch(), 2);
+        two.change(|figures| figures.began = 0).unwrap();
+        assert_eq!(one.epoch(), 3, "an epoch ends in the end");
+    }
+}
