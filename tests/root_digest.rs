@@ -138,12 +138,15 @@ fn another_pinned_root_and_a_missing_pin_are_refused() {
     let built = build(&tree, &temp.path().join("out"), &small_chunks(), &[]);
     let mut pin = built.pin();
     pin.root = Some(Digest([1; 32]));
-    let error = Image::open(&built.bootstrap, pin).unwrap_err().to_string();
+    let error = Image::open(&built.bootstrap, pin.clone())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&built.root.to_string()), "{error}");
     pin.root = None;
-    assert!(Image::open(&built.bootstrap, pin).is_err());
+    assert!(Image::open(&built.bootstrap, pin.clone()).is_err());
     pin.require = false;
-    assert!(!Image::open(&built.bootstrap, pin).unwrap().pinned());
+    let unpinned = Image::open(&built.bootstrap, pin.clone()).unwrap();
+    assert!(!unpinned.pinned());
     // The section cut off: still a Nydus image, but not with a pin.
     let bytes = fs::read(&built.bootstrap).unwrap();
     fs::write(&built.bootstrap, &bytes[..bytes.len() - 4096]).unwrap();

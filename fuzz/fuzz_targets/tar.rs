@@ -94,6 +94,7 @@ impl Rig {
             let pin = Pin {
                 root: Some(written.root),
                 require: true,
+                ..Pin::default()
             };
             assert!(size < REFUSED_MIN);
             check(&Image::open(&path, pin).unwrap(), &tree);

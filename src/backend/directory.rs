@@ -1,4 +1,5 @@
-//! Blobs as files of one directory: `<dir>/<blob id>`.
+//! Blobs as files of one directory, `<dir>/<blob id>`, or one file that is any
+//! blob.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -22,17 +23,35 @@ pub struct DirectoryBackend {
 }
 
 #[derive(Debug)]
+enum Place {
+    /// Holds a file per blob, named by its id.
+    Dir(PathBuf),
+    /// Is whichever blob is asked for.
+    File(PathBuf),
+}
+
+#[derive(Debug)]
 struct Shared {
-    dir: PathBuf,
+    place: Place,
     open: Mutex<HashMap<String, Arc<File>>>,
 }
 
 impl DirectoryBackend {
     /// A backend over `dir`, which is looked at when a blob is read.
     pub fn new(dir: PathBuf) -> Self {
+        Self::at(Place::Dir(dir))
+    }
+
+    /// A backend over one file, for images with one blob. Were it another blob,
+    /// its chunks would fail their proof.
+    pub fn file(file: PathBuf) -> Self {
+        Self::at(Place::File(file))
+    }
+
+    fn at(place: Place) -> Self {
         let open = Mutex::default();
         Self {
-            shared: Arc::new(Shared { dir, open }),
+            shared: Arc::new(Shared { place, open }),
         }
     }
 }
@@ -68,7 +87,17 @@ impl Backend for DirectoryBackend {
 
 impl Shared {
     fn describe(&self) -> String {
-        format!("directory {}", self.dir.display())
+        match &self.place {
+            Place::Dir(dir) => format!("directory {}", dir.display()),
+            Place::File(file) => format!("file {}", file.display()),
+        }
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        match &self.place {
+            Place::Dir(dir) => dir.join(id),
+            Place::File(file) => file.clone(),
+        }
     }
 
     fn read(&self, id: &str, offset: u64, len: usize) -> Result<Bytes, BackendError> {
@@ -83,7 +112,7 @@ impl Shared {
         })?;
         if got < len {
             return Err(BackendError::Short {
-                path: self.dir.join(id),
+                path: self.path(id),
                 offset,
                 wanted: len,
                 got,
@@ -101,7 +130,7 @@ impl Shared {
         {
             return Ok(file);
         }
-        let path = self.dir.join(id);
+        let path = self.path(id);
         let file = match open_regular(&path) {
             Ok(file) => Arc::new(file),
             Err(source) => return Err(BackendError::Open { path, source }),
@@ -181,6 +210,15 @@ mod tests {
         let backend = DirectoryBackend::new(dir.path().into());
         assert_eq!(&read(&backend, &id('a'), 3, 4).await.unwrap()[..], b"3456");
         assert!(read(&backend, &id('a'), 10, 0).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_file_is_any_blob() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"0123456789").unwrap();
+        let backend = DirectoryBackend::file(file.path().into());
+        assert_eq!(&read(&backend, &id('a'), 3, 4).await.unwrap()[..], b"3456");
+        assert!(backend.describe().contains("file"));
     }
 
     #[tokio::test]

@@ -1,17 +1,17 @@
 //! The options by which every subcommand names an image.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
 
 use crate::backend::directory::DirectoryBackend;
 use crate::backend::sources::Sources;
 use crate::chunk::Digest;
 use crate::cli::{Failure, size};
-use crate::image::{Image, Pin};
+use crate::config::{self, Config, Connected, Form, Policy};
+use crate::image::{Allowed, Image, Pin};
 use crate::store::{Store, StoreConfig, Verify};
 
 #[derive(Debug, Args)]
@@ -22,7 +22,8 @@ pub(super) struct ImageOptions {
     /// Directory that holds the image's blobs, each named by its SHA-256.
     #[arg(long, value_name = "DIR")]
     blobs: Option<PathBuf>,
-    /// JSON configuration: `root`, `require_root`, `blobs`, `cache`.
+    /// Configuration: nydusd's (JSON v1, JSON v2 or TOML v2) or Tidegate's own.
+    /// What is on the command line too is taken from there.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of the host's chunk cache; without it chunks are kept in a
@@ -37,7 +38,13 @@ pub(super) struct ImageOptions {
     /// against it.
     #[arg(long, value_name = "sha256:HEX", value_parser = parse_root)]
     root: Option<Digest>,
-    /// Refuse an image whose root digest is not given.
+    /// SHA-256 that the bootstrap file must have.
+    #[arg(long, value_name = "sha256:HEX", value_parser = parse_root)]
+    bootstrap_digest: Option<Digest>,
+    /// File of the root digests and bootstrap digests that are allowed (JSON).
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Refuse an image that no given digest vouches for.
     #[arg(long)]
     require_root: bool,
     /// When chunks are proved: on every access, when they are fetched, never.
@@ -49,37 +56,23 @@ pub(super) struct ImageOptions {
     /// Memory for the tags of chunks that were proved once (16 bytes for 4 KiB).
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size::bytes)]
     tag_budget: usize,
-}
-
-/// What a configuration file may say. A key that is given on the command line
-/// too is taken from there.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    root: Option<String>,
-    #[serde(default)]
-    require_root: bool,
-    blobs: Option<PathBuf>,
-    cache: Option<PathBuf>,
+    /// The configuration, read once.
+    #[arg(skip)]
+    loaded: OnceLock<Config>,
 }
 
 impl ImageOptions {
     /// Opens the image's metadata.
     pub(super) fn open_image(&self) -> Result<Arc<Image>, Failure> {
-        let config = self.config()?;
-        let mut root = self.root;
-        if let (None, Some(text)) = (root, &config.root) {
-            root = Some(parse_root(text).map_err(|reason| format!("Key root: {reason}"))?);
-        }
-        let require = self.require_root || config.require_root;
-        let image = Image::open(&self.bootstrap, Pin { root, require })?;
+        let image = Image::open(&self.bootstrap, self.pin()?)?;
         let path = self.bootstrap.display();
         match (image.root_digest(), image.pinned()) {
             (Some(root), true) => log::info!("{path}: root sha256:{root} is pinned"),
             (Some(root), false) => {
                 log::warn!("{path}: root sha256:{root} is the image's own and not pinned");
             }
-            (None, _) => {
+            (None, true) => log::info!("{path}: no integrity section; the file is pinned"),
+            (None, false) => {
                 log::warn!(
                     "{path}: no integrity section; only chunk data is checked, metadata is not"
                 );
@@ -88,31 +81,68 @@ impl ImageOptions {
         Ok(Arc::new(image))
     }
 
+    /// What the command line and the configuration demand of the image.
+    fn pin(&self) -> Result<Pin, Failure> {
+        let config = self.config()?;
+        let policy = self.policy.as_deref().or(config.policy.as_deref());
+        let policy = policy.map(Policy::load).transpose()?;
+        Ok(Pin {
+            root: self.root.or(config.root),
+            bootstrap: self.bootstrap_digest.or(config.bootstrap_digest),
+            require: self.require_root || config.require_root,
+            allowed: policy.map(|policy| Allowed {
+                roots: policy.roots,
+                bootstraps: policy.bootstrap_digests,
+                only: policy.require,
+            }),
+        })
+    }
+
+    /// Sets up the sources of blobs: `--blobs`, else those of the
+    /// configuration.
+    pub(super) fn connect(&self) -> Result<Connected, Failure> {
+        Ok(match &self.blobs {
+            Some(dir) => Connected {
+                sources: Sources::single(Arc::new(DirectoryBackend::new(dir.clone()))),
+                registries: Vec::new(),
+            },
+            None => self.config()?.connect()?,
+        })
+    }
+
     /// Opens the store of the image's chunks.
     pub(super) fn open_store(&self, image: &Arc<Image>) -> Result<Arc<Store>, Failure> {
-        self.open_store_with(image, self.verify)
+        self.open_store_with(image, self.connect()?.sources, self.verify)
+    }
+
+    /// Opens a store over sources that [`ImageOptions::connect`] set up.
+    pub(super) fn open_store_over(
+        &self,
+        image: &Arc<Image>,
+        sources: Sources,
+    ) -> Result<Arc<Store>, Failure> {
+        self.open_store_with(image, sources, self.verify)
     }
 
     /// Opens a store that proves everything, whatever `--verify` says.
     pub(super) fn open_checking_store(&self, image: &Arc<Image>) -> Result<Arc<Store>, Failure> {
-        self.open_store_with(image, Verify::Always)
+        self.open_store_with(image, self.connect()?.sources, Verify::Always)
     }
 
-    fn open_store_with(&self, image: &Arc<Image>, verify: Verify) -> Result<Arc<Store>, Failure> {
-        let config = self.config()?;
-        let blobs = self.blobs.clone().or(config.blobs).ok_or(
-            "Give the directory of the image's blobs with --blobs DIR or the key blobs of --config",
-        )?;
-        let backend = Arc::new(DirectoryBackend::new(blobs));
+    fn open_store_with(
+        &self,
+        image: &Arc<Image>,
+        sources: Sources,
+        verify: Verify,
+    ) -> Result<Arc<Store>, Failure> {
         let store = StoreConfig {
-            cache: self.cache.clone().or(config.cache),
-            cache_limit: self.cache_limit,
+            cache: self.cache_dir()?,
+            cache_limit: self.cache_limit.or(self.config()?.cache.limit),
             verify,
             deadline: Duration::from_secs(self.deadline),
             tag_budget: self.tag_budget,
             ..StoreConfig::default()
         };
-        let sources = Sources::single(backend);
         let blobs = image.blobs().to_vec();
         let records = Arc::clone(image);
         Ok(Store::open_with(store, sources, blobs, records)?)
@@ -120,21 +150,30 @@ impl ImageOptions {
 
     /// The host's cache directory.
     pub(super) fn cache_dir(&self) -> Result<Option<PathBuf>, Failure> {
-        Ok(self.cache.clone().or(self.config()?.cache))
+        Ok(self.cache.clone().or(self.config()?.cache.dir.clone()))
     }
 
-    fn config(&self) -> Result<Config, Failure> {
-        self.config
-            .as_deref()
-            .map_or_else(|| Ok(Config::default()), read_config)
+    /// The configuration, which is read and remarked on once.
+    pub(super) fn config(&self) -> Result<&Config, Failure> {
+        if let Some(config) = self.loaded.get() {
+            return Ok(config);
+        }
+        let config = match &self.config {
+            None => Config::empty(Form::OwnJson),
+            Some(path) => {
+                let config = config::load(path)?;
+                let path = path.display();
+                for key in &config.unknown {
+                    log::warn!("Configuration {path}: key {key} is not known and left out");
+                }
+                for note in &config.notes {
+                    log::info!("Configuration {path}: {note}");
+                }
+                config
+            }
+        };
+        Ok(self.loaded.get_or_init(|| config))
     }
-}
-
-fn read_config(path: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read(path)
-        .map_err(|error| format!("Cannot read configuration {}: {error}", path.display()))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| format!("Configuration {}: {error}", path.display()).into())
 }
 
 fn parse_root(text: &str) -> Result<Digest, String> {

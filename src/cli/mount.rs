@@ -29,9 +29,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let image = arguments.image.open_image()?;
-    let store = arguments.image.open_store(&image)?;
+    let connected = arguments.image.connect()?;
+    let store = arguments.image.open_store_over(&image, connected.sources)?;
     let cache = arguments.image.cache_dir()?;
-    let prefetch = arguments.prefetch.options(cache.as_deref())?;
+    let prefetch = arguments.prefetch.options(
+        cache.as_deref(),
+        arguments.image.config()?.prefetch.as_ref(),
+    )?;
     let prefetch = Arc::new(Prefetch::start(&prefetch, &image, &store)?);
     let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
     let fs = Arc::new(fs);

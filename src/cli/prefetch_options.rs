@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::{Failure, size};
+use crate::config::PrefetchConfig;
 use crate::prefetch::{Keep, PrefetchOptions, Scope};
 
 /// Longest list of files that is read, in bytes.
@@ -16,8 +17,9 @@ const LIST_MAX: u64 = 16 << 20;
 pub(super) struct PrefetchArguments {
     /// What is downloaded in the background: nothing, the image's prefetch
     /// table (or the list), or these and then the whole image.
-    #[arg(long, value_name = "off|table|all", default_value = "table")]
-    prefetch: Scope,
+    /// Default: what --config says, else table.
+    #[arg(long, value_name = "off|table|all")]
+    prefetch: Option<Scope>,
     /// Files to download in place of the image's prefetch table: one absolute
     /// path per line; a directory stands for all below it.
     #[arg(long, value_name = "FILE")]
@@ -41,23 +43,41 @@ pub(super) struct PrefetchArguments {
 }
 
 impl PrefetchArguments {
-    /// The settings for an image whose chunks are kept in `cache`.
+    /// The settings for an image whose chunks are kept in `cache`; what the
+    /// command line leaves open is taken from `config`.
     ///
     /// # Errors
     /// When the list of files cannot be read or names something else than
     /// absolute paths.
-    pub(super) fn options(&self, cache: Option<&Path>) -> Result<PrefetchOptions, Failure> {
+    pub(super) fn options(
+        &self,
+        cache: Option<&Path>,
+        config: Option<&PrefetchConfig>,
+    ) -> Result<PrefetchOptions, Failure> {
         let files = self.prefetch_files.as_deref().map(read_list).transpose()?;
         Ok(PrefetchOptions {
-            scope: self.prefetch,
+            scope: self.prefetch.unwrap_or_else(|| scope(config)),
             files,
-            bandwidth: self.prefetch_bandwidth,
+            bandwidth: self.prefetch_bandwidth.or_else(|| {
+                let limit = config.map(|config| config.bandwidth);
+                limit.filter(|&limit| limit > 0)
+            }),
             replay: keep(&self.replay_trace),
             record: keep(&self.record_trace),
             record_for: Duration::from_secs(self.record_seconds),
             cache: cache.map(Path::to_owned),
             ..PrefetchOptions::default()
         })
+    }
+}
+
+/// What nydusd would prefetch; Tidegate's default where it has no say.
+fn scope(config: Option<&PrefetchConfig>) -> Scope {
+    match config {
+        None => Scope::default(),
+        Some(config) if !config.enable => Scope::Off,
+        Some(config) if config.all => Scope::All,
+        Some(_) => Scope::Table,
     }
 }
 

@@ -6,7 +6,8 @@
 //! * [`v1`], [`v2`] and [`own`] know the forms, [`settings`] what the first two
 //!   share, [`backends`] the sources that they name, [`extra`] the keys that
 //!   Tidegate adds to each of them.
-//! * [`model`] is what comes out. [`policy`] is the file of allowed digests.
+//! * [`model`] is what comes out, [`sources`] makes backends of it. [`policy`]
+//!   is the file of allowed digests.
 //!
 //! Nothing here keeps, prints or repeats a secret in an error. May use:
 //! `backend` (for its secrets and options), `chunk`. Used by: `cli`.
@@ -20,6 +21,7 @@ mod own;
 mod policy;
 mod reader;
 mod settings;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -38,6 +40,7 @@ pub use self::model::{
     NetworkConfig, PrefetchConfig, ProxyConfig, RegistryConfig, Scheme, SourceConfig,
 };
 pub use self::policy::Policy;
+pub use self::sources::{Connected, SourcesError};
 
 /// Longest configuration or policy file, in bytes.
 pub const MAX_LEN: u64 = 1 << 20;

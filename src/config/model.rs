@@ -8,6 +8,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::document::Form;
+use crate::backend::http::url::SafeUrl;
+pub use crate::backend::registry::Scheme;
+use crate::backend::registry::credentials::Credential;
 use crate::backend::secret::Secret;
 use crate::chunk::Digest;
 
@@ -30,8 +33,9 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Where chunks are kept.
     pub cache: CacheConfig,
-    /// What is fetched before it is asked for.
-    pub prefetch: PrefetchConfig,
+    /// What is fetched before it is asked for; none if the configuration has no
+    /// say in it.
+    pub prefetch: Option<PrefetchConfig>,
     /// Most bytes that a miss may be widened to; 0 for no widening. None if
     /// the configuration says nothing.
     pub batch_size: Option<u64>,
@@ -55,7 +59,7 @@ impl Config {
             policy: None,
             sources: Vec::new(),
             cache: CacheConfig::default(),
-            prefetch: PrefetchConfig::default(),
+            prefetch: None,
             batch_size: None,
             access_pattern: false,
             unknown: Vec::new(),
@@ -85,9 +89,9 @@ pub struct PrefetchConfig {
     pub enable: bool,
     /// The whole image, after what its table or a list names.
     pub all: bool,
-    /// Most requests for it at the same time.
+    /// nydusd's number of threads, of which Tidegate has none.
     pub threads: usize,
-    /// Largest request, in bytes of the uncompressed image.
+    /// nydusd's largest request in bytes; Tidegate chooses its own.
     pub batch_size: u64,
     /// Most bytes per second; 0 for no limit.
     pub bandwidth: u64,
@@ -132,9 +136,7 @@ impl SourceConfig {
         };
         match &self.backend {
             BackendConfig::Local(_) => false,
-            BackendConfig::Registry(it) => {
-                it.auth.is_some() || it.registry_token.is_some() || of_network(&it.network)
-            }
+            BackendConfig::Registry(it) => it.credential.is_some() || of_network(&it.network),
             BackendConfig::Oss(it) | BackendConfig::S3(it) => {
                 it.keys.is_some() || of_network(&it.network)
             }
@@ -172,16 +174,14 @@ pub struct LocalConfig {
 /// An OCI registry.
 #[derive(Clone, Debug)]
 pub struct RegistryConfig {
-    /// Scheme, host and port.
-    pub base: HiddenUrl,
-    /// Whether plain HTTP may be tried when HTTPS does not answer.
-    pub guess_scheme: bool,
+    /// How the registry is spoken to.
+    pub scheme: Scheme,
+    /// Host, with a port if it is not the scheme's.
+    pub host: String,
     /// Repository, such as `library/debian`.
     pub repo: String,
-    /// Base64 of `user:password`.
-    pub auth: Option<Secret>,
-    /// A bearer token, sent as it is.
-    pub registry_token: Option<Secret>,
+    /// Who asks, if the configuration says so.
+    pub credential: Option<Credential>,
     /// Scheme that redirects of blobs are changed to.
     pub blob_url_scheme: Option<Scheme>,
     /// Host that redirects of blobs are changed to.
@@ -285,25 +285,6 @@ pub struct MirrorConfig {
     pub failure_limit: u8,
 }
 
-/// How URLs start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scheme {
-    /// `http`
-    Http,
-    /// `https`
-    Https,
-}
-
-impl Scheme {
-    /// As in a URL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
 /// A URL that may hold a password: it is shown without user and query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HiddenUrl(Url);
@@ -328,14 +309,7 @@ impl From<Url> for HiddenUrl {
 
 impl fmt::Display for HiddenUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = self.0.port().map(|port| format!(":{port}"));
-        let (scheme, host) = (self.0.scheme(), self.0.host_str().unwrap_or_default());
-        write!(
-            f,
-            "{scheme}://{host}{}{}",
-            port.unwrap_or_default(),
-            self.0.path()
-        )
+        fmt::Display::fmt(&SafeUrl::from(&self.0), f)
     }
 }
 

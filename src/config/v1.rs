@@ -118,12 +118,13 @@ fn rafs(document: &Tree, reader: &mut Reader, config: &mut Config) -> Result<(),
         batch_size: keys.fs_prefetch.merging_size,
         bandwidth: keys.fs_prefetch.bandwidth_rate.into(),
     };
-    config.prefetch = settings::prefetch(
+    let prefetch = settings::prefetch(
         prefetch,
         reader,
         "fs_prefetch.threads_count",
         "fs_prefetch.merging_size",
     )?;
+    config.prefetch = Some(prefetch);
     config.access_pattern = keys.access_pattern;
     let rafs = Rafs {
         mode: ("mode", keys.mode),

@@ -25,6 +25,7 @@ pub(super) fn parse(
         id: String,
     }
     let mut config = Config::empty(form);
+    config.prefetch = Some(PrefetchConfig::default());
     extra::parse(&mut document, reader, &mut config)?;
     if let Some(backend) = document.take("backend") {
         let backend = backends::source(backend, reader, "backend")?;
@@ -94,7 +95,7 @@ fn cache(mut cache: Tree, reader: &mut Reader, config: &mut Config) -> Result<()
         settings::cache_dir(&keys.r#type, "cache.type", table, "cache.filecache", reader)?;
     settings::note_cache(config, "cache", keys.compressed, keys.validate);
     if let Some(prefetch) = keys.prefetch {
-        config.prefetch = prefetch.check(reader, "cache.prefetch")?;
+        config.prefetch = Some(prefetch.check(reader, "cache.prefetch")?);
     }
     Ok(())
 }
@@ -122,8 +123,9 @@ fn rafs(rafs: &Tree, reader: &mut Reader, config: &mut Config) -> Result<(), Con
         stream = prefetch.stream_prefetch;
         let checked = prefetch.check(reader, "rafs.prefetch")?;
         // What the file system prefetches goes before what the cache does.
-        if checked.enable || !config.prefetch.enable {
-            config.prefetch = checked;
+        let other = config.prefetch.as_ref().is_some_and(|other| other.enable);
+        if checked.enable || !other {
+            config.prefetch = Some(checked);
         }
     }
     config.access_pattern = keys.access_pattern;

@@ -4,15 +4,21 @@
 //! and what is parsed is always a private copy.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
+use crate::chunk::Digest;
 use crate::image::error::ImageError;
 
 /// Most bytes that one read may ask for: bounds the memory that a hostile
 /// length can claim.
 const READ_MAX: usize = 64 << 20;
+
+/// Bytes that are copied at a time.
+const COPY_STEP: usize = 1 << 20;
 
 /// An open bootstrap.
 #[derive(Debug)]
@@ -45,6 +51,40 @@ impl Bootstrap {
             path: path.to_owned(),
             len: meta.len(),
         })
+    }
+
+    /// Copies the file at `path` to a private unnamed file in the system's
+    /// temporary directory, which is served in its place, and returns the
+    /// SHA-256 of what was copied: nobody can change what was hashed.
+    ///
+    /// # Errors
+    /// As [`Bootstrap::open`]; also when the copy cannot be written.
+    pub fn open_copy(path: &Path) -> Result<(Self, Digest), ImageError> {
+        let original = Self::open(path)?;
+        let fail = |source| ImageError::Copy {
+            path: path.to_owned(),
+            source,
+        };
+        let mut copy = tempfile::tempfile().map_err(fail)?;
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; COPY_STEP];
+        let mut at = 0;
+        while at < original.len {
+            let got = original.read_some(at, &mut buffer)?;
+            let part = &buffer[..got];
+            if part.is_empty() {
+                break;
+            }
+            digest.update(part);
+            copy.write_all(part).map_err(fail)?;
+            at += part.len() as u64;
+        }
+        let copy = Self {
+            file: copy,
+            path: original.path,
+            len: at,
+        };
+        Ok((copy, Digest(digest.finalize().into())))
     }
 
     /// Length of the file in bytes when it was opened.

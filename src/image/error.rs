@@ -30,6 +30,18 @@ pub enum ImageError {
         #[source]
         source: std::io::Error,
     },
+    /// The bootstrap cannot be copied.
+    #[error(
+        "Cannot copy bootstrap {} to a temporary file, which a pinned bootstrap digest needs",
+        path.display()
+    )]
+    Copy {
+        /// The bootstrap.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file is no RAFS v6 bootstrap.
     #[error("{} is not a RAFS v6 bootstrap: {reason}", path.display())]
     NotABootstrap {
@@ -64,6 +76,30 @@ pub enum ImageError {
         /// The one that is pinned.
         wanted: Digest,
     },
+    /// The bootstrap file has another SHA-256 than the pinned one.
+    #[error("Bootstrap {} is sha256:{found}, but sha256:{wanted} is pinned; get the bootstrap again or correct the pin", path.display())]
+    WrongBootstrap {
+        /// The bootstrap.
+        path: PathBuf,
+        /// The SHA-256 of the file.
+        found: Digest,
+        /// The one that is pinned.
+        wanted: Digest,
+    },
+    /// The policy does not list the image.
+    #[error(
+        "The policy does not allow bootstrap {} (root {}, file {}): add its digest to the policy or \
+         use an image that is listed",
+        path.display(), shown(root.as_ref()), shown(bootstrap.as_ref())
+    )]
+    NotAllowed {
+        /// The bootstrap.
+        path: PathBuf,
+        /// The root digest of the image.
+        root: Option<Digest>,
+        /// The SHA-256 of the file, if the policy lists any.
+        bootstrap: Option<Digest>,
+    },
     /// A root is pinned, but the image has no integrity section.
     #[error("Bootstrap {} has no integrity section, so no root digest can be checked; build or convert the image with Tidegate", path.display())]
     NoSection {
@@ -92,4 +128,8 @@ pub enum ImageError {
         /// The image's own root digest.
         own: Digest,
     },
+}
+
+fn shown(digest: Option<&Digest>) -> String {
+    digest.map_or("not known".to_owned(), |digest| format!("sha256:{digest}"))
 }

@@ -9,7 +9,8 @@
 //! * [`metadata`] is what [`mod@file`], [`directory`] (over [`group`]) and
 //!   [`mod@node`] load and prove from.
 //! * [`hints`]: what may be worth fetching first. Not proved.
-//! * [`open`] makes an [`Image`]; [`lookup`] is how it is asked.
+//! * [`open`] makes an [`Image`] if [`pin`] agrees; [`lookup`] is how it is
+//!   asked.
 //!
 //! May use: `chunk`. Used by: `fs`, `build`, `unpack`, `cli`.
 
@@ -28,6 +29,7 @@ pub mod metadata;
 pub mod model;
 pub mod node;
 pub mod open;
+pub mod pin;
 pub mod proof;
 pub mod rafs;
 pub mod section;
@@ -36,4 +38,5 @@ pub use error::ImageError;
 pub use group::{Entry, Group};
 pub use model::{FileType, NodeRef};
 pub use node::{Content, Node};
-pub use open::{Image, Pin};
+pub use open::Image;
+pub use pin::{Allowed, Pin};

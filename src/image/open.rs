@@ -17,6 +17,7 @@ use crate::image::list::List;
 use crate::image::metadata::{Metadata, Section};
 use crate::image::model::{NodeProof, NodeRef};
 use crate::image::node::{Content, Node};
+use crate::image::pin::{Pin, Refused};
 use crate::image::proof::{self, ListHead, ListKind};
 use crate::image::rafs::blob::BlobEntry;
 use crate::image::rafs::superblock::{self, SuperBlock};
@@ -25,15 +26,6 @@ use crate::image::section::{self, BlobRecord, Trailer};
 
 /// Bytes of nodes that stay in memory.
 const NODE_BUDGET: u64 = 48 << 20;
-
-/// What the operator demands of an image's root digest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Pin {
-    /// The root digest that the image must have.
-    pub root: Option<Digest>,
-    /// Refuse an image for which none is given.
-    pub require: bool,
-}
 
 #[derive(Clone, Debug)]
 pub(crate) struct NodeWeight;
@@ -75,9 +67,14 @@ impl Image {
     ///
     /// # Errors
     /// When the file cannot be read, is no RAFS v6 bootstrap, uses features
-    /// that this version does not know, or does not have the pinned root.
+    /// that this version does not know, or is not what `pin` demands.
     pub fn open(path: &Path, pin: Pin) -> Result<Self, ImageError> {
-        let bootstrap = Bootstrap::open(path)?;
+        let (bootstrap, file_digest) = if pin.wants_bootstrap() {
+            let (copy, digest) = Bootstrap::open_copy(path)?;
+            (copy, Some(digest))
+        } else {
+            (Bootstrap::open(path)?, None)
+        };
         let foreign = |reason| ImageError::NotABootstrap {
             path: path.to_owned(),
             reason,
@@ -93,11 +90,8 @@ impl Image {
         let root_nid = superblock.root_nid;
 
         let Some(trailer) = trailer else {
-            if pin.root.is_some() || pin.require {
-                return Err(ImageError::NoSection {
-                    path: path.to_owned(),
-                });
-            }
+            let pinned = pin.judge(None, file_digest);
+            let pinned = pinned.map_err(|reason| refused(path, reason, None, file_digest))?;
             let (chunks, layouts) =
                 layout::load_all(&bootstrap, superblock.chunk_table, entries.len())?;
             let blobs = entries.into_iter().zip(layouts).map(blob_info).collect();
@@ -112,7 +106,7 @@ impl Image {
                 Layout::Loaded(chunks),
                 blobs,
                 root,
-                (None, false),
+                (None, pinned),
             ));
         };
 
@@ -131,22 +125,8 @@ impl Image {
             superblock.algorithm,
             &trailer.root_node,
         );
-        match pin.root {
-            Some(wanted) if wanted != digest => {
-                return Err(ImageError::WrongRoot {
-                    path: path.to_owned(),
-                    found: digest,
-                    wanted,
-                });
-            }
-            None if pin.require => {
-                return Err(ImageError::RootRequired {
-                    path: path.to_owned(),
-                    own: digest,
-                });
-            }
-            _ => {}
-        }
+        let pinned = pin.judge(Some(digest), file_digest);
+        let pinned = pinned.map_err(|reason| refused(path, reason, Some(digest), file_digest))?;
         let section = Section {
             offset: trailer.offset,
             len: trailer.len,
@@ -185,7 +165,6 @@ impl Image {
             nid: root_nid,
             proof: Some(proof),
         };
-        let pinned = pin.root.is_some();
         let image = Self::assemble(
             bootstrap,
             superblock,
@@ -237,7 +216,8 @@ impl Image {
         self.root_digest
     }
 
-    /// Whether the root digest was given from outside.
+    /// Whether a digest from outside vouches for the image: a pinned root, a
+    /// pinned bootstrap file, or a list that has either.
     pub fn pinned(&self) -> bool {
         self.pinned
     }
@@ -251,6 +231,35 @@ impl Image {
     /// The bootstrap's path, for messages.
     pub fn path(&self) -> &Path {
         self.metadata.bootstrap.path()
+    }
+}
+
+/// The error that says why an image is not served.
+fn refused(
+    path: &Path,
+    reason: Refused,
+    root: Option<Digest>,
+    bootstrap: Option<Digest>,
+) -> ImageError {
+    let path = path.to_owned();
+    match (reason, root) {
+        (Refused::Root(found, wanted), _) => ImageError::WrongRoot {
+            path,
+            found,
+            wanted,
+        },
+        (Refused::Bootstrap(found, wanted), _) => ImageError::WrongBootstrap {
+            path,
+            found,
+            wanted,
+        },
+        (Refused::Unpinned, Some(own)) => ImageError::RootRequired { path, own },
+        (Refused::NoRoot | Refused::Unpinned, _) => ImageError::NoSection { path },
+        (Refused::NotAllowed, _) => ImageError::NotAllowed {
+            path,
+            root,
+            bootstrap,
+        },
     }
 }
 

@@ -31,6 +31,7 @@ impl Built {
         Pin {
             root: Some(self.root),
             require: true,
+            ..Pin::default()
         }
     }
 }

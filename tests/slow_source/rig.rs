@@ -53,11 +53,7 @@ impl Slow {
     /// With this deadline for a chunk.
     pub(crate) fn new(deadline: Duration) -> Self {
         let made = image::build(fill, &[]).unwrap();
-        let pin = Pin {
-            root: None,
-            require: false,
-        };
-        let opened = Arc::new(Image::open(&made.bootstrap(), pin).unwrap());
+        let opened = Arc::new(Image::open(&made.bootstrap(), Pin::default()).unwrap());
         let source = SlowSource::new(DirectoryBackend::new(made.blobs()));
         let config = StoreConfig {
             deadline,

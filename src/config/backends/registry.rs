@@ -1,10 +1,10 @@
 //! The keys of a registry.
 
-use base64::Engine as _;
 use serde::Deserialize;
 
 use super::network::{self, NETWORK_KEYS};
 use super::{Shown, origin, scheme, show_host};
+use crate::backend::registry::credentials::Credential;
 use crate::backend::secret::Secret;
 use crate::config::document::Tree;
 use crate::config::error::ConfigError;
@@ -35,23 +35,30 @@ pub(super) fn registry(
     let key = |name| join(at, name);
     let written = keys.scheme.as_deref().unwrap_or("https");
     let scheme = scheme(reader, &key("scheme"), written)?;
-    let base = origin(
-        reader,
-        &key("host"),
-        scheme.unwrap_or(Scheme::Https),
-        &keys.host,
-    )?;
+    let scheme = scheme.unwrap_or_default();
+    let base = origin(reader, &key("host"), scheme, &keys.host)?;
+    // A scheme in the host is what counts.
+    let scheme = match base.scheme() {
+        "http" => Scheme::Http,
+        _ => Scheme::Https,
+    };
+    let host = show_host(&base);
     let repo = keys.repo.trim_matches('/').to_owned();
     let is_repo = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if repo.is_empty() || !repo.chars().all(is_repo) || repo.split('/').any(|part| part == "..") {
         let reason = "is no repository, such as library/debian (without host and tag)";
         return Err(reader.wrong(&key("repo"), reason));
     }
-    if let Some(auth) = &keys.auth
-        && !is_basic(auth)
-    {
-        return Err(reader.wrong(&key("auth"), "is not the base64 of user:password"));
-    }
+    let credential = match (&keys.auth, keys.registry_token) {
+        // As in nydusd the token goes before the password.
+        (_, Some(token)) => Some(Credential::Bearer(token)),
+        (Some(auth), None) => {
+            let basic = Credential::from_auth(auth.reveal());
+            let wrong = |_| reader.wrong(&key("auth"), "is not the base64 of user:password");
+            Some(basic.map_err(wrong)?)
+        }
+        (None, None) => None,
+    };
     let redirected = Some(keys.blob_redirected_host).filter(|host| !host.is_empty());
     if let Some(host) = &redirected {
         origin(reader, &key("blob_redirected_host"), Scheme::Https, host)?;
@@ -59,8 +66,8 @@ pub(super) fn registry(
     let blob_url_scheme = super::scheme(reader, &key("blob_url_scheme"), &keys.blob_url_scheme)?;
     let (network, mut shown) = network::parse(network, reader, at)?;
     shown.extend(Shown::from([
-        ("scheme", scheme.map_or("", Scheme::as_str).into()),
-        ("host", show_host(&base).into()),
+        ("scheme", scheme.as_str().into()),
+        ("host", host.clone().into()),
         ("repo", repo.clone().into()),
         (
             "blob_url_scheme",
@@ -72,19 +79,13 @@ pub(super) fn registry(
         ),
     ]));
     let registry = RegistryConfig {
-        base: base.into(),
-        guess_scheme: scheme.is_none(),
+        scheme,
+        host,
         repo,
-        auth: keys.auth,
-        registry_token: keys.registry_token,
+        credential,
         blob_url_scheme,
         blob_redirected_host: redirected,
         network,
     };
     Ok((BackendConfig::Registry(registry), shown))
-}
-
-fn is_basic(auth: &Secret) -> bool {
-    let decoded = base64::engine::general_purpose::STANDARD.decode(auth.reveal());
-    decoded.is_ok_and(|bytes| zeroize::Zeroizing::new(bytes).contains(&b':'))
 }

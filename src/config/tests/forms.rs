@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{backend, v1};
+use crate::backend::registry::credentials::Credential;
 use crate::config::*;
 
 const V1: &str = r#"{
@@ -88,7 +89,7 @@ fn the_forms_of_one_configuration_come_to_the_same() {
             batch_size: 131_072,
             bandwidth: 1 << 20,
         };
-        assert_eq!(config.prefetch, prefetch);
+        assert_eq!(config.prefetch, Some(prefetch));
         let notes = config.notes.join("\n");
         for key in ["compressed", "validate", "iostats_files"] {
             assert!(notes.contains(key), "{form}: {notes}");
@@ -96,10 +97,14 @@ fn the_forms_of_one_configuration_come_to_the_same() {
         let BackendConfig::Registry(registry) = &config.sources[0].backend else {
             panic!("{config:?}");
         };
-        assert_eq!(registry.base.reveal().as_str(), "http://my-registry:5000/");
+        assert_eq!(registry.scheme, Scheme::Http);
+        assert_eq!(registry.host, "my-registry:5000");
         assert_eq!(registry.repo, "test/repo");
-        let auth = registry.auth.as_ref().unwrap().reveal();
-        assert_eq!(auth, "dXNlcjpwYXNzd29yZA==");
+        let credential = Credential::Basic {
+            user: "user".into(),
+            password: "password".into(),
+        };
+        assert_eq!(registry.credential, Some(credential));
         let redirected = registry.blob_redirected_host.as_deref();
         assert_eq!(redirected, Some("blobs.example"));
         let network = &registry.network;
@@ -119,8 +124,11 @@ fn what_is_left_out_is_as_in_nydusd() {
     let BackendConfig::Registry(registry) = &config.sources[0].backend else {
         panic!("{config:?}");
     };
-    assert_eq!(registry.base.reveal().as_str(), "https://h/");
-    assert!(!registry.guess_scheme);
+    assert_eq!(
+        (registry.scheme, registry.host.as_str()),
+        (Scheme::Https, "h")
+    );
+    assert_eq!(registry.credential, None);
     let network = &registry.network;
     assert_eq!(network.timeout, Some(Duration::from_secs(5)));
     assert_eq!(network.connect_timeout, Some(Duration::from_secs(5)));
@@ -128,24 +136,28 @@ fn what_is_left_out_is_as_in_nydusd() {
     assert_eq!(config.cache, CacheConfig::default());
     assert_eq!(config.batch_size, Some(1 << 20));
     // The first form prefetches everything once it is told to prefetch.
-    assert!(!config.prefetch.enable && config.prefetch.all);
+    let prefetch = config.prefetch.unwrap();
+    assert!(!prefetch.enable && prefetch.all);
     assert!(config.notes.is_empty(), "{:?}", config.notes);
 
     let text = "version = 2\n[rafs]\n[rafs.prefetch]\nenable = true\n";
-    let config = parse(text).unwrap();
-    assert!(config.prefetch.enable && !config.prefetch.all);
-    assert_eq!(config.prefetch.threads, 8);
-    assert_eq!(config.prefetch.batch_size, 1 << 20);
-    assert_eq!(config.prefetch.bandwidth, 0);
+    let prefetch = parse(text).unwrap().prefetch.unwrap();
+    assert!(prefetch.enable && !prefetch.all);
+    assert_eq!((prefetch.threads, prefetch.batch_size), (8, 1 << 20));
+    assert_eq!(prefetch.bandwidth, 0);
+    assert_eq!(parse("root = ''").unwrap().prefetch, None);
 }
 
 #[test]
-fn an_empty_scheme_means_that_it_is_guessed() {
-    let keys = r#"{"host": "h", "repo": "r", "scheme": ""}"#;
+fn an_empty_scheme_means_tls_and_a_token_goes_before_a_password() {
+    let keys = r#"{"host": "h:1", "repo": "r", "scheme": "", "registry_token": "t",
+                   "auth": "dXNlcjpwYXNzd29yZA=="}"#;
     let BackendConfig::Registry(registry) = backend("registry", keys) else {
         panic!("no registry");
     };
-    assert!(registry.guess_scheme);
+    assert_eq!(registry.scheme, Scheme::Https);
+    assert_eq!(registry.host, "h:1");
+    assert_eq!(registry.credential, Some(Credential::Bearer("t".into())));
 }
 
 #[test]
