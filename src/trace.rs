@@ -25,6 +25,9 @@ use crate::path_text;
 /// Most bytes of a trace that are read.
 const BYTES_MAX: u64 = 32 << 20;
 
+/// Bytes in which the remarks are found.
+const HEAD_BYTES: u64 = 1 << 10;
+
 /// First line of a trace.
 const TITLE: &str = "# tidegate trace 1";
 
@@ -98,6 +101,14 @@ impl Trace {
         let mut text = Vec::new();
         File::open(path)?.take(BYTES_MAX).read_to_end(&mut text)?;
         Ok(Self::parse(&text))
+    }
+
+    /// Whether the trace at `path` is there and whole; reads its first lines.
+    pub fn is_complete(path: &Path) -> bool {
+        let mut text = Vec::new();
+        let file = File::open(path);
+        let read = file.and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut text));
+        read.is_ok() && Self::parse(&text).complete
     }
 
     /// The trace as text.
@@ -176,8 +187,10 @@ mod tests {
             ],
             ignored: 0,
         };
+        assert!(!Trace::is_complete(&path));
         trace.write(&path).unwrap();
         assert_eq!(Trace::read(&path).unwrap(), trace);
+        assert!(Trace::is_complete(&path));
         let names: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(names.len(), 1, "{names:?}");
     }

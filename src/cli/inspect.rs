@@ -25,6 +25,8 @@ struct Report {
     digest: String,
     compressor: String,
     blobs: Vec<BlobReport>,
+    /// Chunks that the image's trace names as needed first.
+    trace_chunks: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,6 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 uncompressed_size: blob.uncompressed_size,
             })
             .collect(),
+        trace_chunks: image.trace()?.iter().map(|run| u64::from(run.count)).sum(),
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -76,6 +79,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     println!("chunk size  {}", report.chunk_size);
     println!("digest      {}", report.digest);
     println!("compressor  {}", report.compressor);
+    if report.trace_chunks > 0 {
+        println!("trace       {} chunks", report.trace_chunks);
+    }
     for blob in &report.blobs {
         println!(
             "blob        {}  {} chunks, {} bytes stored, {} uncompressed",

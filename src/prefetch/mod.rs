@@ -95,6 +95,7 @@ impl Prefetch {
                 image: Arc::clone(image),
                 touches: Arc::new(Touches::new(options.record_chunks)),
                 path,
+                among_others: options.record == Keep::Auto,
             })
         });
         if let Some(recorder) = recorder.clone() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::place;
 use crate::fs::touches::{Touched, Touches};
 use crate::image::{Content, Image, ImageError, NodeRef};
 use crate::trace::{Line, Trace};
@@ -22,6 +23,8 @@ pub(super) struct Recorder {
     pub(super) image: Arc<Image>,
     pub(super) touches: Arc<Touches>,
     pub(super) path: PathBuf,
+    /// Whether the trace is one of many in a cache directory.
+    pub(super) among_others: bool,
 }
 
 impl Recorder {
@@ -57,7 +60,12 @@ impl Recorder {
             _ => {}
         }
         match trace.write(&self.path) {
-            Ok(()) => log::info!("Trace of {} chunks saved to {path}", trace.lines.len()),
+            Ok(()) => {
+                log::info!("Trace of {} chunks saved to {path}", trace.lines.len());
+                if self.among_others {
+                    place::tidy(&self.path);
+                }
+            }
             Err(error) => log::warn!("Cannot save the trace to {path}: {error}"),
         }
     }

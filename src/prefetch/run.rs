@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio::sync::Notify;
 
 use super::options::{Keep, PrefetchOptions, Scope};
+use super::place;
 use super::progress::Progress;
 use super::pump::Pump;
 use super::stages::{Baked, Everything, Files, Stage, Traced, follow};
@@ -142,6 +143,9 @@ impl Plan {
             Ok(trace) => {
                 let (path, count) = (path.display(), trace.lines.len());
                 log::info!("Replaying the trace {path}: {count} chunks");
+                if !self.by_name {
+                    place::used(self.trace.as_deref()?);
+                }
                 Some(trace)
             }
             // Another daemon may have replaced or removed it.

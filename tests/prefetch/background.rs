@@ -1,6 +1,7 @@
 //! Lists, and the whole image in the background.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use crate::rig::{CHUNK, CHUNKS, Rig, read_all, read_chunk};
@@ -76,6 +77,27 @@ fn a_source_that_comes_back_is_asked_again() {
     fs::rename(rig.path("away"), rig.image.blobs()).unwrap();
     daemon.await_log(COMPLETE);
     assert_eq!(daemon.counter("fetched_bytes"), (CHUNKS * CHUNK) as u64);
+}
+
+#[test]
+fn a_damaged_chunk_holds_up_no_other_and_completes_when_it_is_restored() {
+    let rig = Rig::new();
+    let blob = fs::read_dir(rig.image.blobs()).unwrap().next().unwrap();
+    let blob = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(blob.unwrap().path())
+        .unwrap();
+    // Chunks of noise are stored as they are, one behind the other.
+    let at = (4 * CHUNK + 100) as u64;
+    let mut right = [0];
+    blob.read_exact_at(&mut right, at).unwrap();
+    blob.write_all_at(&[right[0] ^ 1], at).unwrap();
+    let daemon = rig.serve("cache", &["--prefetch", "all"]);
+    daemon.await_log("restore the blob");
+    blob.write_all_at(&right, at).unwrap();
+    daemon.await_log(COMPLETE);
+    read_all(&mut daemon.guest());
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod baked;
 mod everything;
 mod files;
 mod follow;
+#[cfg(test)]
+mod tests;
 mod traced;
 
 pub(super) use self::baked::Baked;
