@@ -59,15 +59,16 @@ impl Store {
         chunk: Chunk,
         urgency: &Urgency,
     ) -> Result<Bytes, StoreError> {
-        if let Some(bytes) = self.spare.get(&chunk) {
-            let copy = bytes.clone();
-            self.blocking(move |store| store.keep_late(&chunk, &copy))
-                .await;
-            return Ok(bytes);
-        }
         let _room = self.bounds().room(&chunk, urgency.class()).await;
         let (mut damage, mut doubted) = (None, false);
         for look in 1.. {
+            if let Some(bytes) = self.spare.get(&chunk) {
+                let copy = bytes.clone();
+                let late = self.blocking(move |store| store.keep_late(&chunk, &copy));
+                if late.await != Some(true) {
+                    return Ok(bytes);
+                }
+            }
             let local = match self.blocking(move |store| store.look(&chunk)).await {
                 Some(Local::Unproved(bytes)) => self.prove_local(chunk, bytes).await,
                 Some(local) => local,
@@ -233,10 +234,9 @@ impl Store {
         let mut pause = PAUSE;
         loop {
             let class = urgency.class();
-            let told = match self.want(chunk, class, avoid) {
+            let told = match self.want(chunk, class, avoid, may_look) {
                 Wanted::Here(arrived) => return Ok(Some(arrived)),
-                Wanted::Landed if may_look => return Ok(None),
-                Wanted::Landed => return Err(lost(&chunk)),
+                Wanted::Landed => return Ok(None),
                 Wanted::Coming(told) => told,
             };
             if class == Class::Demand && attempt == 0 {
@@ -347,22 +347,25 @@ impl Store {
     }
 
     /// Puts a chunk that was kept in memory into the cache, if that works by now.
-    fn keep_late(&self, chunk: &Chunk, bytes: &Bytes) {
+    /// True: somebody else has put it there.
+    fn keep_late(&self, chunk: &Chunk, bytes: &Bytes) -> bool {
         if self.host.rests() {
-            return;
+            return false;
         }
         let Some(file) = self.cache_file(chunk) else {
-            return;
+            return false;
         };
-        if !file.is_resident(chunk.index) {
+        let there = file.is_resident(chunk.index);
+        if !there {
             if !matches!(self.host.keep(file, chunk, bytes), Kept::Stored) {
-                return;
+                return false;
             }
             if self.config.verify == Verify::Always {
                 self.tags.insert(Tags::of(self.tags.mac(), chunk, bytes));
             }
         }
         self.spare.remove(chunk);
+        there
     }
 
     /// The chunk from another blob's cache on this host, proved and kept in its

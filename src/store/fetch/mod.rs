@@ -109,14 +109,21 @@ pub(super) enum Wanted {
 
 impl Store {
     /// Wants a chunk. `avoid` names sources that are to be asked last; such a
-    /// chunk is asked for alone.
-    pub(super) fn want(self: &Arc<Self>, chunk: Chunk, class: Class, avoid: Avoid) -> Wanted {
+    /// chunk is asked for alone. With `may_look`, one that is in the cache by now
+    /// is not fetched.
+    pub(super) fn want(
+        self: &Arc<Self>,
+        chunk: Chunk,
+        class: Class,
+        avoid: Avoid,
+        may_look: bool,
+    ) -> Wanted {
         let (tell, told) = oneshot::channel();
         // The look at residency is under the lock: what lands is marked
         // resident before it leaves the queue.
         let attached = {
             let mut queue = self.fetcher.queue.lock();
-            if !queue.has(&chunk) && avoid == 0 && self.is_known(&chunk) {
+            if may_look && !queue.has(&chunk) && avoid == 0 && self.is_known(&chunk) {
                 return Wanted::Landed;
             }
             queue.attach(chunk, class, avoid, tell)

@@ -100,6 +100,7 @@ async fn whatever_others_do_to_the_cache_readers_get_the_truth() {
     let served: usize = ended.into_iter().map(Result::unwrap).sum();
     assert!(served > 0, "the hit path was never tried");
     // When the vandal is gone all is well again.
+    settled(&other).await;
     for index in 0..CHUNKS {
         setup.expect(index).await;
         assert!(setup.hot(index));
