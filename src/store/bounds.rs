@@ -17,7 +17,6 @@ const ROOM_AHEAD: usize = 24_576;
 /// Permits for processor work and memory.
 pub(super) struct Bounds {
     cpu: Arc<Semaphore>,
-    cpu_prefetch: Arc<Semaphore>,
     room: Arc<Semaphore>,
     room_ahead: Arc<Semaphore>,
 }
@@ -26,16 +25,12 @@ pub(super) struct Bounds {
 /// which nothing does.
 pub(super) type Permit = Option<OwnedSemaphorePermit>;
 
-/// Leave to keep a core busy.
-pub(super) type CpuPermit = (Permit, Permit);
-
 impl Default for Bounds {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
             cpu: semaphore(cores),
-            cpu_prefetch: semaphore((cores / 2).max(1)),
             room: semaphore(ROOM),
             room_ahead: semaphore(ROOM_AHEAD),
         }
@@ -43,14 +38,9 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Leave to keep a core busy. Prefetch waits where readers do not see it,
-    /// and never has all cores.
-    pub(super) async fn cpu(&self, class: Class) -> CpuPermit {
-        let prefetch = match class {
-            Class::Demand | Class::Readahead => None,
-            Class::Prefetch => one(&self.cpu_prefetch).await,
-        };
-        (one(&self.cpu).await, prefetch)
+    /// Leave to keep a core busy.
+    pub(super) async fn cpu(&self) -> Permit {
+        Arc::clone(&self.cpu).acquire_owned().await.ok()
     }
 
     /// Leave to hold a chunk in both its forms.
@@ -67,10 +57,6 @@ impl Bounds {
         let room = Arc::clone(&self.room_ahead);
         room.try_acquire_many_owned(units(chunk)).ok()
     }
-}
-
-async fn one(semaphore: &Arc<Semaphore>) -> Permit {
-    Arc::clone(semaphore).acquire_owned().await.ok()
 }
 
 fn units(chunk: &Chunk) -> u32 {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bounds::CpuPermit;
 use super::cache_file::{CacheFile, Claim};
 use super::counters::count;
 use super::decompress::decompress;
@@ -188,9 +187,9 @@ impl Store {
 
     /// Proves the cache's copy against the digest.
     async fn prove_local(self: &Arc<Self>, chunk: Chunk, bytes: Bytes) -> Local {
-        let permit = self.bounds().cpu(Class::Demand).await;
+        let permit = self.bounds().cpu().await;
         let proved = self.blocking(move |store| {
-            let _permit: CpuPermit = permit;
+            let _permit = permit;
             let tags = store.prove(&chunk, &bytes).ok()?;
             count(&store.counters.cache_proofs);
             if let Some(file) = store.cache_file(&chunk) {
@@ -373,7 +372,7 @@ impl Store {
     async fn copy_from_elsewhere(self: &Arc<Self>, chunk: Chunk) -> Option<Bytes> {
         let find = move |store: &Self| store.host.elsewhere(store.cache_file(&chunk)?, &chunk);
         let found = self.blocking(find).await.flatten()?;
-        let permit = self.bounds().cpu(Class::Demand).await;
+        let permit = self.bounds().cpu().await;
         let kept = self.blocking(move |store| {
             let proved = store.prove(&chunk, &found.bytes);
             drop(permit);

@@ -15,11 +15,13 @@ const FIRST_RTT: Duration = Duration::from_millis(5);
 
 /// A sample of the bandwidth covers at least this time and these bytes, or
 /// what came in is a burst out of a buffer.
-const SAMPLE_TIME: Duration = Duration::from_millis(4);
+const SAMPLE_TIME: Duration = Duration::from_micros(500);
 const SAMPLE_BYTES: u64 = 64 << 10;
 
-/// Weight of a new sample of the bandwidth.
+/// Weight of a new sample of the bandwidth, and the time that it must cover to
+/// get it; shorter ones get less.
 const RATE_WEIGHT: f64 = 0.3;
+const FULL_SAMPLE: f64 = 4e-3;
 
 /// How fast the round trip that is believed grows towards longer ones; shorter
 /// ones are believed at once.
@@ -89,7 +91,7 @@ impl Link {
         let mut state = self.state.lock();
         state.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
         let Some(since) = state.since else { return };
-        if state.bytes >= SAMPLE_BYTES && since.elapsed() >= SAMPLE_TIME {
+        if state.bytes >= SAMPLE_BYTES && since.elapsed().as_secs_f64() >= FULL_SAMPLE {
             state.sample(since);
             state.restart();
         }
@@ -99,8 +101,14 @@ impl Link {
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.bodies = state.bodies.saturating_sub(1);
-        if state.bodies == 0 {
-            state.since = None;
+        if state.bodies > 0 {
+            return;
+        }
+        if let Some(since) = state.since.take()
+            && state.bytes >= SAMPLE_BYTES
+            && since.elapsed() >= SAMPLE_TIME
+        {
+            state.sample(since);
         }
     }
 
@@ -136,10 +144,12 @@ impl State {
 
     fn sample(&mut self, since: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "bytes of a few milliseconds")]
-        let rate = self.bytes as f64 / since.elapsed().as_secs_f64();
+        let bytes = self.bytes as f64;
+        let time = since.elapsed().as_secs_f64();
+        let weight = RATE_WEIGHT * (time / FULL_SAMPLE).min(1.0);
         self.rate = Some(match self.rate {
-            Some(old) => old + (rate - old) * RATE_WEIGHT,
-            None => rate,
+            Some(old) => old + (bytes / time - old) * weight,
+            None => bytes / time,
         });
     }
 }

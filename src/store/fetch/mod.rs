@@ -8,8 +8,9 @@
 //!
 //! * `queue`: what is wanted, in which order, and what is under way.
 //! * `plan`: one request out of a wanted chunk and its neighbours.
-//! * `transfer`: a request, its body cut into chunks, each proved, answered and
-//!   kept as soon as it is complete.
+//! * `transfer`: a request, its body cut into chunks.
+//! * `ripe`, `land`: chunks that came in, each proved, answered and kept, the
+//!   most urgent first.
 //! * `link`: round trip and bandwidth, from which all sizes follow.
 //! * `streams`: readers that go forward, and how far to be ahead of them.
 //!
@@ -18,9 +19,11 @@
 //! more than the wait which it has anyway.
 
 mod ahead;
+mod land;
 mod link;
 mod plan;
 mod queue;
+mod ripe;
 mod streams;
 mod transfer;
 
@@ -34,6 +37,7 @@ use tokio::sync::oneshot;
 
 use self::link::Link;
 use self::queue::{Attached, Queue};
+use self::ripe::Ripening;
 use self::streams::Streams;
 use super::Store;
 use super::error::StoreError;
@@ -80,6 +84,7 @@ pub(super) type Outcome = Result<Arrived, Fault>;
 #[derive(Default)]
 pub(super) struct Fetcher {
     queue: Mutex<Queue>,
+    ripe: Mutex<Ripening>,
     link: Link,
     streams: Streams,
     gathering: AtomicBool,
@@ -94,6 +99,7 @@ impl Fetcher {
     /// A reader waits for a chunk that may be wanted for later already.
     pub(super) fn promote(&self, chunk: &Chunk, class: Class) {
         self.queue.lock().promote(chunk, class);
+        self.ripe.lock().promote(chunk, class);
     }
 }
 
@@ -128,6 +134,9 @@ impl Store {
             }
             queue.attach(chunk, class, avoid, tell)
         };
+        if class == Class::Demand {
+            self.fetcher.ripe.lock().promote(&chunk, class);
+        }
         match attached {
             Attached::Here(arrived) => return Wanted::Here(arrived),
             Attached::Waiting if class == Class::Demand => self.pump(),

@@ -64,7 +64,8 @@ pub(super) struct Queue {
     planning: bool,
 }
 
-fn list(class: Class) -> usize {
+/// Position of a class in tables by class.
+pub(super) fn list(class: Class) -> usize {
     match class {
         Class::Demand => 0,
         Class::Readahead => 1,

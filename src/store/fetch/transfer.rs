@@ -1,5 +1,5 @@
-//! One request: its body is cut into chunks as it arrives, and each chunk is
-//! proved, answered and kept as soon as it is complete.
+//! One request: its body is cut into chunks as it arrives, and each chunk lands
+//! as soon as it is complete.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,13 +11,12 @@ use tokio::time::{Instant, timeout};
 
 use super::plan::{Part, Plan};
 use super::queue::Taken;
-use super::{Arrived, Fault, Fetcher};
+use super::{Fault, Fetcher};
 use crate::backend::sources::Opened;
 use crate::backend::{BackendError, BlobRange, Class};
 use crate::chunk::Chunk;
 use crate::store::Store;
 use crate::store::counters::count;
-use crate::store::error::StoreError;
 
 /// Received bytes after which the limits are looked at again.
 const STRIDE: u64 = 64 << 10;
@@ -63,24 +62,6 @@ impl Drop for Running {
             queue.count(self.class, -1, bytes);
         }
         self.store.pump();
-    }
-}
-
-/// A chunk that came in: however its proof ends, it leaves the queue.
-struct Landing {
-    store: Arc<Store>,
-    chunk: Chunk,
-    fault: Option<(usize, StoreError)>,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let mut fault = self.fault.take();
-        let fault = || match fault.take() {
-            Some((source, error)) => Fault::Damaged { source, error },
-            None => Fault::Lost,
-        };
-        self.store.fetcher.queue.lock().leave(&self.chunk, fault);
     }
 }
 
@@ -232,57 +213,6 @@ impl Store {
                 self.land(part, source, stored);
             }
         }
-    }
-
-    /// Proves a chunk that came in, tells who waits, and keeps it.
-    fn land(self: &Arc<Self>, part: Part, source: usize, stored: Bytes) {
-        let store = Arc::clone(self);
-        let chunk = part.chunk;
-        let mut landing = Landing {
-            store: Arc::clone(self),
-            chunk,
-            fault: None,
-        };
-        tokio::spawn(async move {
-            let class = store.fetcher.queue.lock().class(&chunk);
-            let permit = store.bounds().cpu(class.unwrap_or(Class::Prefetch)).await;
-            store
-                .blocking(move |store| {
-                    let unpacked = store.unpack(&chunk, stored);
-                    drop(permit);
-                    match unpacked {
-                        Ok((bytes, tags)) => {
-                            let arrived = Arrived {
-                                bytes: bytes.clone(),
-                                source,
-                            };
-                            count(&store.counters.fetched_chunks);
-                            // The reader gives its claim back once it has its
-                            // answer, and that is before the cache has the bytes.
-                            let file = store.cache_file(&chunk);
-                            let _claim = file.and_then(|file| file.claim_too(chunk.index));
-                            let class = {
-                                let mut queue = store.fetcher.queue.lock();
-                                queue.arrive(&chunk, arrived);
-                                queue.class(&chunk)
-                            };
-                            let ahead = class == Some(Class::Readahead);
-                            if class != Some(Class::Demand) {
-                                count(&store.counters.fetched_ahead);
-                            }
-                            store.keep(&chunk, bytes, tags, ahead);
-                        }
-                        Err(reason) => {
-                            store.sources.lied(source);
-                            count(&store.counters.proof_failures_source);
-                            landing.fault = Some((source, store.damaged(&chunk, source, reason)));
-                        }
-                    }
-                    drop(landing);
-                    drop(part);
-                })
-                .await
-        });
     }
 }
 
