@@ -89,6 +89,7 @@ impl Plan {
     }
 
     async fn stages(self, store: Arc<Store>, progress: &Arc<Progress>) {
+        let room = store.cache_limit();
         let mut pump = Pump::new(store, Arc::clone(progress), self.bandwidth);
         let image = &self.image;
         if self.baked {
@@ -111,7 +112,7 @@ impl Plan {
             );
         }
         let (nodes, with_root) = self.nodes();
-        let everything = self.all || with_root;
+        let everything = (self.all || with_root) && self.fits(room);
         if everything {
             progress.wanted.fetch_max(Everything::count(image), Relaxed);
         }
@@ -135,6 +136,21 @@ impl Plan {
         } else {
             log::warn!("The image is not complete: some of its chunks cannot be had");
         }
+    }
+
+    /// Whether the cache may have the whole image. If not, each chunk would push
+    /// out another, and none of them would be there in the end.
+    fn fits(&self, room: Option<u64>) -> bool {
+        let sizes = self.image.blobs().iter().map(|blob| blob.uncompressed_size);
+        let size = sizes.fold(0, u64::saturating_add);
+        // Eviction begins before the limit is reached.
+        let Some(room) = room.filter(|&room| room - room / 16 < size) else {
+            return true;
+        };
+        log::warn!(
+            "The whole image is not fetched: it has {size} bytes and the cache may have {room};              raise the limit of the cache"
+        );
+        false
     }
 
     fn trace(&self) -> Option<Trace> {

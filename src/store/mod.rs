@@ -266,6 +266,12 @@ impl Store {
         Ok(chunk.stored_len.into())
     }
 
+    /// Most bytes that the cache may have, if there is a limit.
+    pub fn cache_limit(&self) -> Option<u64> {
+        let dir = self.config.cache.as_ref();
+        dir.and(self.config.cache_limit)
+    }
+
     /// What was measured of the link to the sources.
     pub fn link(&self) -> LinkFigures {
         self.fetcher.link()

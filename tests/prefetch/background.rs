@@ -101,6 +101,17 @@ fn a_damaged_chunk_holds_up_no_other_and_completes_when_it_is_restored() {
 }
 
 #[test]
+fn an_image_that_the_cache_cannot_hold_is_not_fetched_whole() {
+    let rig = Rig::new();
+    let list = rig.file("list", b"/e\n");
+    let line = ["--prefetch", "all", "--prefetch-files", &list];
+    let daemon = rig.serve("cache", &[&line[..], &["--cache-limit", "512KiB"]].concat());
+    daemon.await_log("raise the limit of the cache");
+    daemon.await_log("Prefetch ended: 2 chunks");
+    assert_eq!(daemon.counter("fetched_bytes"), 2 * CHUNK as u64);
+}
+
+#[test]
 fn the_bandwidth_holds_for_the_background_and_not_for_readers() {
     let rig = Rig::new();
     let start = Instant::now();
