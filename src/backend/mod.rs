@@ -12,6 +12,8 @@ pub mod registry;
 pub mod s3;
 pub mod secret;
 pub mod sources;
+#[cfg(test)]
+mod testing;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

@@ -84,7 +84,7 @@ impl Answer {
             at: self.at(),
             wanted: range.len,
             stall: self.timeout,
-            total: self.timeout.saturating_add(Duration::from_secs(pace)),
+            total: (2 * self.timeout).saturating_add(Duration::from_secs(pace)),
             asked: self.asked,
         };
         Ok(body::checked(self.response, limits))
@@ -185,6 +185,15 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The code in the errors that registries answer with, such as `DENIED`:
+    /// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes>
+    pub fn oci_code(&self) -> Option<String> {
+        let answer: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        let code = answer.pointer("/errors/0/code")?.as_str()?;
+        let plain = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+        (code.len() <= 64 && code.bytes().all(plain)).then(|| code.to_owned())
+    }
+
     /// The error for it, with the source's own code for the reason.
     pub fn error(self, explanation: Option<String>) -> BackendError {
         BackendError::Refused {

@@ -152,7 +152,7 @@ impl Client {
                 Err(error) => return Err(self.failed(&url, error)),
             }
             if body.len() > CALL_BYTES {
-                let (at, wanted) = (At::new(&self.source_name, &url), CALL_BYTES);
+                let (at, wanted) = (self.at(&url), CALL_BYTES);
                 return Err(BackendError::TooLong { at, wanted });
             }
         }
@@ -161,6 +161,11 @@ impl Client {
             headers: response.headers().clone(),
             body,
         })
+    }
+
+    /// A URL of this source, for messages.
+    pub fn at(&self, url: &Url) -> At {
+        At::new(&self.source_name, url)
     }
 
     async fn within_time(
@@ -180,7 +185,7 @@ impl Client {
             return self.timed_out(url, Stage::Connect);
         }
         BackendError::Unreachable {
-            at: At::new(&self.source_name, url),
+            at: self.at(url),
             source: error.without_url(),
         }
     }
@@ -190,7 +195,7 @@ impl Client {
             Stage::Connect => self.transport.connect_timeout,
             Stage::Answer | Stage::Stall | Stage::Whole => self.transport.timeout,
         };
-        let at = At::new(&self.source_name, url);
+        let at = self.at(url);
         BackendError::TimedOut { at, stage, after }
     }
 }

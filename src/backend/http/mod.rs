@@ -25,14 +25,21 @@ mod options;
 mod plain;
 pub mod proxy;
 mod ranged;
+mod redirect;
 mod request;
 pub mod url;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_redirect;
 
 pub use answer::{Answer, Refusal};
 pub use client::{Called, Client};
 pub use options::{Headers, Transport, headers_from_env};
 pub use plain::{Http, Options};
 pub use ranged::{Ranged, Reaction, Target};
+pub use redirect::{Follow, Redirects};
 pub use request::Request;
 
 /// Slowest pace that a source may deliver at, in bytes per second, once

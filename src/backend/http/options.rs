@@ -17,7 +17,7 @@ pub struct Transport {
     /// Longest wait for a connection, TLS included.
     pub connect_timeout: Duration,
     /// Longest wait for the headers of an answer, and for the next bytes of its
-    /// body. The whole request may take this long and a second per
+    /// body. The whole request may take twice this long and a second per
     /// [`SLOWEST`](super::SLOWEST) bytes asked for.
     pub timeout: Duration,
     /// Accept any certificate. What is fetched is proved all the same, but

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::{Client, Request, Transport};
-use crate::backend::{Backend, BackendError, BlobRange, Opening};
+use super::{Client, Follow, Redirects, Transport};
+use crate::backend::{Backend, BackendError, BlobRange, Body, Opening};
 
 /// A web server that has blobs (nydusd's `http-proxy`).
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct Http {
     name: String,
     base: Url,
     client: Client,
+    redirects: Redirects,
 }
 
 impl Http {
@@ -58,16 +59,30 @@ impl Http {
             None => super::url::SafeUrl::from(&base).to_string(),
         };
         let client = Client::new(&name, &transport)?;
-        Ok(Self { name, base, client })
+        Ok(Self {
+            name,
+            base,
+            client,
+            redirects: Redirects::default(),
+        })
     }
 
-    async fn ask(&self, range: BlobRange<'_>) -> Result<crate::backend::Body, BackendError> {
+    async fn ask(&self, range: BlobRange<'_>) -> Result<Body, BackendError> {
         let id = range.checked_id()?;
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{id}", self.base.path()));
-        let request = Request::get(url, range);
-        let answer = self.client.ask(request, range).await?;
-        answer.into_body(range)
+        let mut own = self.base.clone();
+        own.set_path(&format!("{}{id}", self.base.path()));
+        let follow = Follow {
+            client: &self.client,
+            range,
+            home: &self.base,
+            authorization: None,
+            rewrite: &|_| {},
+        };
+        if let Some(body) = follow.ask_known(&self.redirects, id).await {
+            return body;
+        }
+        let answer = follow.ask(own).await?;
+        follow.settle(&self.redirects, id, answer).await
     }
 }
 
