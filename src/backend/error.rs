@@ -153,6 +153,8 @@ pub enum BackendError {
         source_name: Box<str>,
         /// What is wrong and what to do.
         reason: Box<str>,
+        /// Whether it may pass, as when a token server is down.
+        passing: bool,
     },
     /// The proxy is down and the source may not be asked without it.
     #[error("Proxy {proxy} of {source_name} is down: start it, or allow `fallback`")]
@@ -266,8 +268,8 @@ impl BackendError {
             | Self::RangeIgnored { .. }
             | Self::WrongRange { .. }
             | Self::Redirect { .. }
-            | Self::Credentials { .. }
             | Self::NoSource => false,
+            Self::Credentials { passing, .. } => *passing,
         }
     }
 
@@ -298,7 +300,7 @@ impl BackendError {
     pub fn is_denied(&self) -> bool {
         match self {
             Self::Refused { status, .. } => matches!(status, 401 | 403 | 407),
-            Self::Credentials { .. } => true,
+            Self::Credentials { passing, .. } => !passing,
             Self::Io { .. }
             | Self::BadId { .. }
             | Self::Open { .. }
@@ -338,4 +340,15 @@ impl BackendError {
             | Self::NoSource => false,
         }
     }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::Transport;
 use crate::backend::BackendError;
+use crate::backend::error::chain;
 
 /// How long an unused connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -116,17 +117,6 @@ impl Lane {
         };
         Ok(client.request(method, url))
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// Whether an extra header stays with the source's own server.
