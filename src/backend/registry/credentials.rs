@@ -69,7 +69,7 @@ struct State {
 }
 
 #[derive(Clone, Debug)]
-pub enum Origin {
+pub(super) enum Origin {
     /// Nobody in particular.
     Anonymous,
     /// As given.
@@ -109,7 +109,7 @@ impl Credentials {
     }
 
     /// What they are, and a number that changes when they are replaced.
-    pub fn origin(&self) -> (Origin, u64) {
+    pub(super) fn origin(&self) -> (Origin, u64) {
         let state = self.0.lock();
         (state.origin.clone(), state.generation)
     }

@@ -227,9 +227,9 @@ mod tests {
         )
     }
 
+    /// Seconds that a token lasts, if the test takes less than one.
     fn left(token: &Token) -> u64 {
-        let left = token.expires.duration_since(Instant::now());
-        left.as_secs_f32().round() as u64
+        (token.expires.duration_since(Instant::now()) + Duration::from_secs(1)).as_secs()
     }
 
     #[tokio::test]
