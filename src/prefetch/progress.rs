@@ -11,7 +11,7 @@ pub struct Progress {
     pub(super) wanted: AtomicU64,
     /// Chunks that were brought or found in the cache.
     pub(super) done: AtomicU64,
-    /// Bytes that came from a source for them.
+    /// Stored bytes of those that were not in the cache.
     pub(super) bytes: AtomicU64,
     /// Tries that failed; each is tried again.
     pub(super) failed: AtomicU64,
@@ -26,7 +26,8 @@ pub struct ProgressSnapshot {
     pub wanted: u64,
     /// Chunks that were brought or found in the cache.
     pub done: u64,
-    /// Bytes that came from a source for them.
+    /// Stored bytes of those that were not in the cache: they came from a
+    /// source, or from another image on the host.
     pub bytes: u64,
     /// Tries that failed; each is tried again.
     pub failed: u64,

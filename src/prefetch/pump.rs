@@ -203,6 +203,12 @@ impl Pump {
             let more = stage.more(&mut found);
             found.retain(|chunk| self.asked.insert(chunk.blob, chunk.index));
             self.progress.wanted.fetch_max(self.asked.len(), Relaxed);
+            // Here, where waiting is allowed, and not by a task for each: most
+            // of an image may be there already.
+            let new = found.len();
+            found.retain(|chunk| !self.store.is_here(chunk));
+            let here = u64::try_from(new - found.len()).unwrap_or(0);
+            self.progress.done.fetch_add(here, Relaxed);
             self.waiting.extend(found);
             if !more {
                 return !self.waiting.is_empty();

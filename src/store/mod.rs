@@ -266,6 +266,12 @@ impl Store {
         Ok(chunk.stored_len.into())
     }
 
+    /// Whether a chunk is in the cache, as far as its map tells. May wait for
+    /// the disk.
+    pub fn is_here(&self, chunk: &Chunk) -> bool {
+        self.validate(chunk).is_ok() && self.is_resident(chunk)
+    }
+
     /// Most bytes that the cache may have, if there is a limit.
     pub fn cache_limit(&self) -> Option<u64> {
         let dir = self.config.cache.as_ref();

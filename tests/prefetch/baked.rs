@@ -211,3 +211,15 @@ fn of_a_chunk_dict_only_the_chunks_that_the_image_uses_are_fetched() {
     daemon.await_log("Image complete: 3 chunks");
     assert_eq!(daemon.counter("fetched_bytes"), 3 * CHUNK as u64);
 }
+
+#[test]
+fn daemons_that_start_together_fetch_a_trace_once() {
+    let rig = rig(&[]);
+    let daemons: Vec<_> = (0..6).map(|_| rig.serve("cache", &[])).collect();
+    let mut fetched = 0;
+    for daemon in &daemons {
+        daemon.await_log("Trace of the image streamed: 5 chunks");
+        fetched += daemon.counter("fetched_bytes");
+    }
+    assert_eq!(fetched, (TRACED.len() * CHUNK) as u64);
+}
