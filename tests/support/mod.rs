@@ -9,6 +9,7 @@
 //! * [`mount`] is `tidegate mount` on a directory of its own.
 //! * [`image`] and [`tree`] make something to serve.
 //! * [`registry`] serves blobs: slowly, paced, faulty, and counted.
+//! * [`servers`] starts registries, object stores and web servers.
 //! * [`target`] is an image with the daemon that serves it.
 //!
 //! A test says `mod support;` (or names this file with `#[path]`) and uses the
@@ -25,6 +26,7 @@ pub mod image;
 pub mod manifest;
 pub mod mount;
 pub mod registry;
+pub mod servers;
 pub mod session;
 pub mod target;
 pub mod tree;
