@@ -37,7 +37,7 @@ pub struct Origin {
 }
 
 /// What was touched, and enough of the tree to name it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Touched {
     /// First reads, in order.
     pub order: Vec<Touch>,
@@ -126,6 +126,16 @@ impl Touches {
                 None => self.changed.wait(&mut state),
             }
         }
+    }
+
+    /// What there is so far.
+    pub fn so_far(&self) -> Touched {
+        self.state.lock().touched.clone()
+    }
+
+    /// Whether there is no more room.
+    pub fn is_full(&self) -> bool {
+        self.state.lock().touched.order.len() >= self.limit
     }
 
     /// Takes down nothing more and gives what there is, once.

@@ -96,6 +96,7 @@ impl Prefetch {
                 touches: Arc::new(Touches::new(options.record_chunks)),
                 path,
                 among_others: options.record == Keep::Auto,
+                writing: parking_lot::Mutex::default(),
             })
         });
         if let Some(recorder) = recorder.clone() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 
 use super::place;
 use crate::fs::touches::{Touched, Touches};
@@ -13,6 +14,9 @@ use crate::trace::{Line, Trace};
 
 /// Node id of the root, fixed by FUSE.
 const ROOT: u64 = 1;
+
+/// Parts of the time after which the trace so far is saved.
+const PARTS: [u32; 2] = [12, 3];
 
 /// Longest path that is written down, in names.
 const DEPTH: usize = 4096;
@@ -25,12 +29,22 @@ pub(super) struct Recorder {
     pub(super) path: PathBuf,
     /// Whether the trace is one of many in a cache directory.
     pub(super) among_others: bool,
+    pub(super) writing: Mutex<()>,
 }
 
 impl Recorder {
     /// Saves the trace when `after` has passed since the first read, or there
     /// are enough of them.
     pub(super) fn run(&self, after: Duration) {
+        // A daemon that is killed should leave something.
+        for part in PARTS {
+            if !self.touches.wait(after / part) {
+                return;
+            }
+            if !self.touches.is_full() {
+                self.keep(&self.touches.so_far(), false);
+            }
+        }
         if self.touches.wait(after) {
             self.save(true);
         }
@@ -39,16 +53,24 @@ impl Recorder {
     /// Saves the trace unless it was saved; `complete` says that recording
     /// was not cut short.
     pub(super) fn save(&self, complete: bool) {
-        let Some(touched) = self.touches.close() else {
-            return;
-        };
+        if let Some(touched) = self.touches.close() {
+            self.keep(&touched, complete);
+        }
+    }
+
+    /// Makes a trace of what was touched and writes it, if it is better than
+    /// the one that is there.
+    fn keep(&self, touched: &Touched, complete: bool) {
         if touched.order.is_empty() {
             return;
         }
+        // Of the recorder's thread and the one that ends the daemon, none must
+        // replace what the other is writing.
+        let _one_by_one = self.writing.lock();
         let trace = Trace {
             chunk_size: Some(self.image.superblock().chunk_size),
             complete,
-            lines: lines(&self.image, &touched),
+            lines: lines(&self.image, touched),
             ignored: 0,
         };
         let path = self.path.display();
@@ -61,7 +83,8 @@ impl Recorder {
         }
         match trace.write(&self.path) {
             Ok(()) => {
-                log::info!("Trace of {} chunks saved to {path}", trace.lines.len());
+                let kind = if complete { "Trace" } else { "Partial trace" };
+                log::info!("{kind} of {} chunks saved to {path}", trace.lines.len());
                 if self.among_others {
                     place::tidy(&self.path);
                 }

@@ -91,7 +91,7 @@ fn recording_ends_by_itself_and_a_whole_trace_is_not_recorded_again() {
     let daemon = rig.serve("cache", &["--record-seconds", "1"]);
     let mut guest = daemon.guest();
     read_chunk(&mut guest, "a", 1);
-    daemon.await_log("Trace of 1 chunks saved");
+    daemon.await_log(" Trace of 1 chunks saved");
     read_chunk(&mut guest, "e", 0);
     daemon.end();
     let (remarks, lines) = rig.trace("cache");
@@ -100,6 +100,19 @@ fn recording_ends_by_itself_and_a_whole_trace_is_not_recorded_again() {
 
     record(&rig, "cache", &[]);
     assert_eq!(rig.trace("cache").1, ["1 /a"]);
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_the_trace_so_far() {
+    let rig = Rig::new();
+    // Saved after a twelfth of the time.
+    let daemon = rig.serve("cache", &["--record-seconds", "6"]);
+    read_chunk(&mut daemon.guest(), "a", 1);
+    daemon.await_log("Partial trace of 1 chunks saved");
+    drop(daemon);
+    let (remarks, lines) = rig.trace("cache");
+    assert_eq!(lines, ["1 /a"]);
+    assert!(remarks.contains(&"# partial".to_owned()));
 }
 
 #[test]
