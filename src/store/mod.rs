@@ -5,12 +5,15 @@
 //! which takes the chunk from the cache if it proves and else from the
 //! backend. May use: `backend`, `chunk`, `destination`. Used by: `fs`, `cli`.
 //!
-//! * `fetch` decides which chunks are asked for next and in which requests.
-//! * `hot` checks blocks by tag over the reader's memory, `slow` proves whole
-//!   chunks privately, `flight` makes one task of many equal reads, `bounds`
-//!   limits what is under way.
-//! * `cache_file` and `residency` are the cache on disk, which is never
-//!   believed; `spare` stands in for it when it cannot be written.
+//! * `hot` checks blocks by tag over the reader's memory; `slow` brings whole
+//!   chunks and proves them privately, over `local`, which is its side of the
+//!   cache, and `fetch`, which decides what is asked for next and in which
+//!   requests.
+//! * `flight` makes one task of many equal reads, `bounds` limits what is under
+//!   way.
+//! * `host` is the cache that daemons share, `cache_file` and `residency` a
+//!   blob's part of it, never believed; `spare` stands in for it when it cannot
+//!   be written.
 //! * `tags` holds the checksums of blocks that were proved in this process.
 
 mod bounds;
@@ -23,6 +26,7 @@ mod fetch;
 mod flight;
 mod host;
 mod hot;
+mod local;
 mod residency;
 mod slow;
 mod spare;
