@@ -72,9 +72,6 @@ fn stat(common: &Common) -> Result<Outcome, Failure> {
 fn print_stat(report: &StatReport) {
     println!("directory  {}", report.directory);
     println!("on disk    {}", ByteSize(report.bytes));
-    if let Some(counted) = report.counted_bytes {
-        println!("counted    {}", ByteSize(counted));
-    }
     println!("chunks     {}", report.chunks);
     let index = ByteSize(report.index_bytes);
     println!("index      {} entries, {index}", report.index_entries);

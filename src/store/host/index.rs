@@ -5,15 +5,14 @@
 //! adding, and nothing is synced.
 //!
 //! The first 4096 bytes are the header: `TGINDEX1`, the binary logarithm of the
-//! number of buckets (1 byte), and 1 when the file was replaced by a larger one
-//! (1 byte). Behind it lie buckets of 4096 bytes, each 256 entries of 16 bytes,
+//! number of buckets (1 byte). Behind it lie buckets of 4096 bytes, each 256 entries of 16 bytes,
 //! little-endian: 8 bytes of BLAKE3 over (algorithm, length, digest), 4 of BLAKE3
 //! over the blob's key, the chunk's index (4). A fingerprint of 0 is no entry.
 //! The fingerprint's last bits say in which bucket it is looked for.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
@@ -36,9 +35,8 @@ const LARGEST: u8 = 16;
 /// How much an index that is full grows, as a binary logarithm.
 const GROWTH: u8 = 2;
 
-/// Where the header's marks lie.
+/// Where the number of buckets lies in the header.
 const SIZE_AT: usize = 8;
-const REPLACED_AT: usize = 9;
 
 /// What a chunk is looked for by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,8 +169,7 @@ impl Index {
             // Somebody else is at it.
             return Ok(());
         }
-        let new = Table::publish(&self.path, size, |new| new.fill(&table, &keep))?;
-        table.file.write_all_at(&[1], REPLACED_AT as u64)?;
+        let new = Table::publish(&self.path, size, true, |new| new.fill(&table, &keep))?;
         *table = new;
         Ok(())
     }
@@ -194,28 +191,35 @@ impl Table {
             return Ok(table);
         }
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Self::publish(path, SMALLEST, |_| Ok(())),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match Self::publish(path, SMALLEST, false, |_| Ok(())) {
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::existing(path),
+            published => published,
         }
     }
 
     /// The file that is there, if it is an index.
     fn existing(path: &Path) -> io::Result<Self> {
         let file = place::open_existing(path)?;
-        let mut header = [0; REPLACED_AT + 1];
+        let mut header = [0; SIZE_AT + 1];
         file.read_exact_at(&mut header, 0)?;
         let size = header[SIZE_AT];
         let good = header.starts_with(MAGIC) && (SMALLEST..=LARGEST).contains(&size);
-        if !good || header[REPLACED_AT] != 0 {
+        if !good {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(Self { file, size })
     }
 
-    /// Makes a file of `size`, fills it and puts it in its place.
+    /// Makes a file of `size`, fills it and puts it in its place; `over` one that
+    /// is there, or only if there is none.
     fn publish(
         path: &Path,
         size: u8,
+        over: bool,
         fill: impl FnOnce(&Self) -> io::Result<()>,
     ) -> io::Result<Self> {
         let dir = path.parent().unwrap_or(Path::new("."));
@@ -230,14 +234,17 @@ impl Table {
         let file = temporary.as_file().try_clone()?;
         let table = Self { file, size };
         fill(&table)?;
-        temporary.persist(path).map_err(|failed| failed.error)?;
+        let placed = match over {
+            true => temporary.persist(path),
+            false => temporary.persist_noclobber(path),
+        };
+        placed.map_err(|failed| failed.error)?;
         Ok(table)
     }
 
+    /// Whether another file has taken this one's place.
     fn is_replaced(&self) -> bool {
-        let mut mark = [0];
-        let read = self.file.read_exact_at(&mut mark, REPLACED_AT as u64);
-        read.is_err() || mark != [0]
+        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
     }
 
     /// Where the bucket of a fingerprint lies.

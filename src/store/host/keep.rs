@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::elsewhere::Found;
+use super::usage::Promise;
 use super::{HostCache, Opened, evict, record, reflink};
 use crate::chunk::Chunk;
 use crate::store::cache_file::CacheFile;
@@ -27,6 +28,14 @@ pub(in crate::store) enum Kept {
     NoRoom,
     /// The cache could not be written, which was said.
     Failed,
+}
+
+/// Whether there is room for a chunk.
+enum Room<'a> {
+    /// There is, for who holds this if there is a limit.
+    Given(Option<Promise<'a>>),
+    /// There is none.
+    Full,
 }
 
 /// A cache that cannot be written: said once, and tried again after a pause.
@@ -126,15 +135,15 @@ impl HostCache {
         let Some(_claim) = file.claim_too(chunk.index) else {
             return Kept::NoRoom;
         };
-        match self.room(file, chunk) {
-            Ok(true) => {}
-            Ok(false) => return Kept::NoRoom,
+        let _promise = match self.room(file, chunk) {
+            Ok(Room::Given(promise)) => promise,
+            Ok(Room::Full) => return Kept::NoRoom,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Kept::NoRoom,
             Err(error) => {
                 self.failed(&error);
                 return Kept::Failed;
             }
-        }
+        };
         match write() {
             Ok(()) => {
                 self.works();
@@ -153,12 +162,12 @@ impl HostCache {
     }
 
     /// Takes the chunk's space from what the limit leaves; evicts if it must.
-    fn room(&self, file: &CacheFile, chunk: &Chunk) -> io::Result<bool> {
+    fn room(&self, file: &CacheFile, chunk: &Chunk) -> io::Result<Room<'_>> {
         let (Some(limit), Some(opened)) = (self.limit, self.opened.get()) else {
-            return Ok(true);
+            return Ok(Room::Given(None));
         };
         if file.shared().is_none() {
-            return Ok(true);
+            return Ok(Room::Given(None));
         }
         // File systems take a little more than what is written.
         let limit = limit - limit / 64;
@@ -166,21 +175,21 @@ impl HostCache {
         let start = Instant::now();
         loop {
             if space > limit || is_ahead(*self.outage.stuck.lock()) {
-                return Ok(false);
+                return Ok(Room::Full);
             }
-            if opened.usage.charge(space, limit)? {
-                return Ok(true);
+            if let Some(promise) = opened.usage.charge(space, limit)? {
+                return Ok(Room::Given(Some(promise)));
             }
             let Some(_right) = opened.usage.try_evicting() else {
                 if start.elapsed() > PATIENCE {
-                    return Ok(false);
+                    return Ok(Room::Full);
                 }
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             };
             if !opened.make_room(limit, space)? {
                 *self.outage.stuck.lock() = Some(Instant::now() + Duration::from_secs(1));
-                return Ok(false);
+                return Ok(Room::Full);
             }
         }
     }

@@ -22,8 +22,8 @@ const PINS: u64 = 1 << 32;
 /// The byte of a map that says, by its lock, that the blob is in use.
 const IN_USE: u64 = 1 << 33;
 
-/// How long a lock that is held for moments is asked for, and how often at once
-/// before every pause.
+/// How long a lock that is held for moments is asked for, how often at once, and
+/// the pause between two tries after that.
 const SOON: Duration = Duration::from_millis(200);
 const EAGER: u32 = 8;
 const PAUSE: Duration = Duration::from_micros(200);
@@ -100,13 +100,26 @@ pub(in crate::store) fn try_lock(file: &File, range: Range<u64>, kind: Kind) -> 
 /// # Errors
 /// As that.
 pub(in crate::store) fn lock_soon(file: &File, range: Range<u64>, kind: Kind) -> io::Result<bool> {
+    lock_within(file, range, kind, SOON)
+}
+
+/// As [`lock_soon`], for as long as the caller says.
+///
+/// # Errors
+/// As that.
+pub(in crate::store) fn lock_within(
+    file: &File,
+    range: Range<u64>,
+    kind: Kind,
+    patience: Duration,
+) -> io::Result<bool> {
     let start = Instant::now();
     let mut tries = 0;
     while !try_lock(file, range.clone(), kind)? {
         tries += 1;
         if tries < EAGER {
             std::thread::yield_now();
-        } else if start.elapsed() < SOON {
+        } else if start.elapsed() < patience {
             std::thread::sleep(PAUSE);
         } else {
             return Ok(false);

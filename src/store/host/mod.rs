@@ -35,6 +35,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use self::elsewhere::{Elsewhere, Found};
 use self::keep::Outage;
 use self::recency::Recency;
@@ -55,6 +57,8 @@ pub(super) struct HostCache {
     believes: bool,
     /// What is there once the directory could be opened.
     opened: OnceLock<Opened>,
+    /// Held while it is opened.
+    opening: Mutex<()>,
     outage: Outage,
     epoch: Arc<AtomicU16>,
 }
@@ -78,6 +82,7 @@ impl HostCache {
             limit: config.cache_limit,
             believes: config.verify != Verify::Always,
             opened: OnceLock::new(),
+            opening: Mutex::new(()),
             outage: Outage::new(config.cache_retry),
             epoch: Arc::new(AtomicU16::new(1)),
         }
@@ -128,6 +133,10 @@ impl HostCache {
         let Some(cache) = &self.cache else {
             return Ok(None);
         };
+        if let Some(opened) = self.opened.get() {
+            return Ok(Some(opened));
+        }
+        let _one_at_a_time = self.opening.lock();
         if let Some(opened) = self.opened.get() {
             return Ok(Some(opened));
         }

@@ -5,7 +5,9 @@
 //! zeros (2), units of 4096 bytes written in this epoch (4), when the epoch began in seconds since 1970 (8), and the first 8
 //! bytes of BLAKE3 over them. Whatever else is in it is no figure, and the
 //! directory is measured anew. The figure counts what was promised to writers,
-//! so it runs ahead of the disk; each measurement sets it right.
+//! so it runs ahead of the disk; each measurement sets it right. Who writes holds
+//! a shared lock meanwhile, and who measures waits for that, so that nothing is
+//! overlooked that was promised and is not there yet.
 
 use std::fs::File;
 use std::io;
@@ -13,9 +15,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::lock::{self, Kind};
 use super::place;
@@ -24,12 +26,17 @@ use super::place;
 const LEN: usize = 32;
 const BODY: usize = 24;
 
-/// Bytes whose locks protect the figures, and the work of evicting.
+/// Bytes whose locks protect the figures and the work of evicting, and tell of
+/// writes under way.
 const FIGURES: std::ops::Range<u64> = 0..1;
 const EVICTING: std::ops::Range<u64> = 1..2;
+const WRITING: std::ops::Range<u64> = 2..3;
 
 /// How long to wait for another thread that is at the figures.
 const SOON: Duration = Duration::from_millis(200);
+
+/// How long to wait for writes under way: who does them may have been stopped.
+const WRITES: Duration = Duration::from_millis(50);
 
 /// An epoch does not last longer than this, so that uses can be told apart
 /// where nothing is ever evicted.
@@ -110,6 +117,22 @@ impl Drop for Evicting<'_> {
     }
 }
 
+/// Leave to write what was promised, until dropped.
+pub(in crate::store) struct Promise<'a> {
+    usage: &'a Usage,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        let mut writers = self.usage.writers.lock();
+        *writers -= 1;
+        if *writers == 0 {
+            lock::unlock(&self.usage.file, WRITING);
+            self.usage.written.notify_all();
+        }
+    }
+}
+
 /// The file of one directory.
 #[derive(Debug)]
 pub(in crate::store) struct Usage {
@@ -117,6 +140,9 @@ pub(in crate::store) struct Usage {
     file: File,
     gate: Mutex<()>,
     evicting: Mutex<()>,
+    /// Writes under way in this process; one lock stands for all of them.
+    writers: Mutex<usize>,
+    written: Condvar,
     epoch: Arc<AtomicU16>,
 }
 
@@ -131,6 +157,8 @@ impl Usage {
             file: place::open_shared(&dir.join(place::USAGE))?,
             gate: Mutex::new(()),
             evicting: Mutex::new(()),
+            writers: Mutex::new(0),
+            written: Condvar::new(),
             epoch,
         })
     }
@@ -151,6 +179,10 @@ impl Usage {
         &self,
         change: impl FnOnce(&mut Figures) -> T,
     ) -> io::Result<T> {
+        self.with_lock(|| self.change_locked(change))
+    }
+
+    fn with_lock<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let busy = || {
             io::Error::new(
                 io::ErrorKind::WouldBlock,
@@ -161,9 +193,9 @@ impl Usage {
         if !lock::lock_soon(&self.file, FIGURES, Kind::Exclusive)? {
             return Err(busy());
         }
-        let changed = self.change_locked(change);
+        let done = work();
         lock::unlock(&self.file, FIGURES);
-        changed
+        done
     }
 
     fn change_locked<T>(&self, change: impl FnOnce(&mut Figures) -> T) -> io::Result<T> {
@@ -184,15 +216,32 @@ impl Usage {
     ///
     /// # Errors
     /// As [`Usage::change`].
-    pub(in crate::store) fn charge(&self, bytes: u64, limit: u64) -> io::Result<bool> {
-        self.change(|figures| {
-            let after = figures.used.saturating_add(bytes);
-            let fits = after <= limit;
-            if fits {
-                figures.used = after;
-                figures.write(bytes, limit);
+    pub(in crate::store) fn charge(
+        &self,
+        bytes: u64,
+        limit: u64,
+    ) -> io::Result<Option<Promise<'_>>> {
+        self.with_lock(|| {
+            let granted = self.change_locked(|figures| {
+                let after = figures.used.saturating_add(bytes);
+                let fits = after <= limit;
+                if fits {
+                    figures.used = after;
+                    figures.write(bytes, limit);
+                }
+                fits
+            })?;
+            if !granted {
+                return Ok(None);
             }
-            fits
+            let mut writers = self.writers.lock();
+            if *writers == 0 {
+                // Who cannot lock is overlooked by who measures.
+                let _ = lock::try_lock(&self.file, WRITING, Kind::Shared);
+            }
+            *writers += 1;
+            drop(writers);
+            Ok(Some(Promise { usage: self }))
         })
     }
 
@@ -204,18 +253,26 @@ impl Usage {
         }
     }
 
-    /// Measures the directory and sets the figure right; returns it.
+    /// Measures the directory and sets the figure right; returns it. Nothing is
+    /// promised meanwhile.
     ///
     /// # Errors
     /// As [`Usage::change`].
     pub(in crate::store) fn measure(&self) -> io::Result<u64> {
-        let before = self.change(|figures| figures.used)?;
-        let measured = place::measure(&self.dir)?;
-        self.change(|figures| {
-            // What was promised meanwhile may or may not be on the disk yet.
-            let meanwhile = figures.used.saturating_sub(before);
-            figures.used = measured.saturating_add(meanwhile);
-            figures.used
+        self.with_lock(|| {
+            let mut writers = self.writers.lock();
+            let end = Instant::now() + WRITES;
+            while *writers > 0 && !self.written.wait_until(&mut writers, end).timed_out() {}
+            let alone =
+                *writers == 0 && lock::lock_within(&self.file, WRITING, Kind::Exclusive, WRITES)?;
+            let measured = place::measure(&self.dir);
+            if alone {
+                lock::unlock(&self.file, WRITING);
+            }
+            drop(writers);
+            let measured = measured?;
+            self.change_locked(|figures| figures.used = measured)?;
+            Ok(measured)
         })
     }
 
@@ -279,7 +336,7 @@ mod tests {
         one.change(|figures| figures.used = 0).unwrap();
         let granted = |usage: &Usage| {
             let grants = (0..200).map(|_| usage.charge(10, 1000).unwrap());
-            grants.filter(|&granted| granted).count()
+            grants.filter(Option::is_some).count()
         };
         let sum = std::thread::scope(|scope| {
             let threads = [&one, &one, &two, &two].map(|usage| scope.spawn(move || granted(usage)));
@@ -290,7 +347,8 @@ mod tests {
         });
         assert_eq!(sum, 100);
         two.credit(15);
-        assert!(one.charge(15, 1000).unwrap() && !two.charge(1, 1000).unwrap());
+        assert!(one.charge(15, 1000).unwrap().is_some());
+        assert!(two.charge(1, 1000).unwrap().is_none());
     }
 
     #[test]
@@ -312,7 +370,27 @@ mod tests {
         let usage = open(dir.path());
         usage.change(|figures| figures.used = u64::MAX).unwrap();
         assert!(usage.measure().unwrap() < 100_000);
-        assert!(usage.charge(1, 100_000).unwrap());
+        assert!(usage.charge(1, 100_000).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_measurement_waits_for_writes_under_way_but_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (open(dir.path()), open(dir.path()));
+        for writer in [&one, &two] {
+            let promise = writer.charge(100_000, 1 << 20).unwrap().unwrap();
+            std::thread::scope(|scope| {
+                let measured = scope.spawn(|| one.measure().unwrap());
+                std::thread::sleep(Duration::from_millis(5));
+                std::fs::write(dir.path().join("x.data"), [1; 100_000]).unwrap();
+                drop(promise);
+                assert!(measured.join().unwrap() >= 100_000);
+            });
+            std::fs::remove_file(dir.path().join("x.data")).unwrap();
+        }
+        let stopped = two.charge(1, u64::MAX).unwrap().unwrap();
+        assert!(one.measure().unwrap() < 100_000);
+        drop(stopped);
     }
 
     #[test]
