@@ -38,15 +38,16 @@ impl Store {
             let Some(next) = next.filter(|next| self.validate(next).is_ok()) else {
                 break;
             };
+            if !self.is_resident(&next) {
+                // A chunk that the window cannot hold would keep the link from
+                // readers for longer than it saves one of them.
+                let Some(rest) = left.checked_sub(next.stored_len.into()) else {
+                    break;
+                };
+                left = rest;
+                self.fetcher.queue.lock().add(next, Class::Readahead);
+            }
             end = index.saturating_add(1);
-            if self.is_resident(&next) {
-                continue;
-            }
-            self.fetcher.queue.lock().add(next, Class::Readahead);
-            left = left.saturating_sub(next.stored_len.into());
-            if left == 0 {
-                break;
-            }
         }
         self.fetcher.streams.issued(run.blob, run.from, end);
     }

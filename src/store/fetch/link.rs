@@ -41,8 +41,10 @@ pub struct LinkFigures {
 pub(super) struct Limits {
     /// What the link carries in a round trip.
     pub(super) round_trip: u64,
-    /// Bytes of readahead under way at once.
+    /// Bytes of readahead under way at once while nobody waits.
     pub(super) readahead: u64,
+    /// Bytes of readahead under way at once while somebody waits.
+    pub(super) beside: u64,
     /// Bytes of prefetch under way at once while nobody waits.
     pub(super) prefetch: u64,
     /// Bytes of prefetch under way at once while somebody waits.
@@ -129,7 +131,8 @@ impl Link {
         const MIB: f64 = 1_048_576.0;
         Limits {
             round_trip: times(1.0, 0.0, 16.0 * MIB),
-            readahead: times(4.0, MIB / 8.0, 32.0 * MIB),
+            readahead: times(2.0, MIB / 16.0, 32.0 * MIB),
+            beside: times(1.0, MIB / 16.0, 16.0 * MIB),
             prefetch: times(2.0, MIB / 4.0, 32.0 * MIB),
             trickle: times(0.25, MIB / 16.0, 2.0 * MIB),
         }

@@ -164,7 +164,12 @@ impl Queue {
             Class::Demand => true,
             _ if self.planning => false,
             Class::Readahead => {
-                ahead + background < REQUESTS_AHEAD && ahead_bytes < limits.readahead
+                let window = if readers > 0 {
+                    limits.beside
+                } else {
+                    limits.readahead
+                };
+                ahead + background < REQUESTS_AHEAD && ahead_bytes < window
             }
             Class::Prefetch => {
                 let window = if readers + ahead > 0 {
@@ -301,6 +306,7 @@ mod tests {
     const WIDE: Limits = Limits {
         round_trip: 1 << 20,
         readahead: 1 << 20,
+        beside: 1 << 20,
         prefetch: 1 << 20,
         trickle: 1,
     };

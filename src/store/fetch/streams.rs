@@ -133,6 +133,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         round_trip: 1 << 20,
         readahead: 1 << 20,
+        beside: 1 << 20,
         prefetch: 1 << 20,
         trickle: 1 << 20,
     };
