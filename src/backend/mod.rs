@@ -4,6 +4,7 @@
 //! returns is proved by `store`. [`sources`] puts several of them in order.
 //! May use: `chunk`. Used by: `store`, `cli`.
 
+mod bucket;
 pub mod directory;
 pub mod error;
 pub mod http;

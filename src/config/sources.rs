@@ -6,14 +6,15 @@ use std::sync::Arc;
 use ::http::{HeaderName, HeaderValue};
 
 use super::model::{
-    BackendConfig, Config, HttpConfig, LocalConfig, MirrorConfig, NetworkConfig, RegistryConfig,
-    SourceConfig,
+    BackendConfig, BucketConfig, Config, HttpConfig, LocalConfig, MirrorConfig, NetworkConfig,
+    RegistryConfig, SourceConfig,
 };
 use crate::backend::directory::DirectoryBackend;
 use crate::backend::http::{self, Http, Transport, headers_from_env, proxy};
 use crate::backend::registry::credentials::{self, Credentials};
 use crate::backend::sources::{Policy, Source, Sources};
 use crate::backend::{Backend, BackendError};
+use crate::backend::{oss, s3};
 
 /// The sources of a configuration, connected to nothing yet.
 pub struct Connected {
@@ -88,7 +89,9 @@ impl Builder {
         };
         match &source.backend {
             BackendConfig::Local(config) => self.local(config),
-            BackendConfig::Registry(_) | BackendConfig::Oss(_) | BackendConfig::S3(_) => {
+            BackendConfig::Oss(config) => self.oss(config).map_err(failed)?,
+            BackendConfig::S3(config) => self.s3(config).map_err(failed)?,
+            BackendConfig::Registry(_) => {
                 return Err(failed(BackendError::Setup {
                     source_name: source.kind.into(),
                     reason: "it is not part of this version".into(),
@@ -111,6 +114,61 @@ impl Builder {
         for dir in &config.dirs {
             self.push(DirectoryBackend::new(dir.clone()), Policy::default());
         }
+    }
+
+    fn s3(&mut self, config: &BucketConfig) -> Result<(), BackendError> {
+        let keys = config.keys.as_ref();
+        let options = s3::Options {
+            endpoint: config.endpoint.clone(),
+            region: config.region.clone(),
+            bucket_name: config.bucket_name.clone(),
+            object_prefix: config.object_prefix.clone(),
+            credentials: keys.map(|keys| s3::Credentials {
+                access_key_id: keys.access_key_id.clone(),
+                access_key_secret: keys.access_key_secret.clone(),
+                session_token: keys.session_token.clone(),
+            }),
+            style: match config.virtual_host {
+                Some(true) => s3::Style::VirtualHost,
+                Some(false) | None => s3::Style::Path,
+            },
+            transport: transport(&config.network),
+        };
+        for mirror in &config.network.mirrors {
+            let mut options = options.clone();
+            options.endpoint = mirror.host.reveal().clone();
+            options.transport = mirror_transport(&options.transport, mirror);
+            self.push(s3::open(&options)?, mirror_policy(mirror));
+        }
+        self.push(s3::open(&options)?, policy(&config.network));
+        Ok(())
+    }
+
+    fn oss(&mut self, config: &BucketConfig) -> Result<(), BackendError> {
+        let keys = config.keys.as_ref();
+        let options = oss::Options {
+            endpoint: config.endpoint.clone(),
+            bucket_name: config.bucket_name.clone(),
+            object_prefix: config.object_prefix.clone(),
+            credentials: keys.map(|keys| oss::Credentials {
+                access_key_id: keys.access_key_id.clone(),
+                access_key_secret: keys.access_key_secret.clone(),
+                security_token: keys.session_token.clone(),
+            }),
+            style: match config.virtual_host {
+                Some(false) => oss::Style::Path,
+                Some(true) | None => oss::Style::VirtualHost,
+            },
+            transport: transport(&config.network),
+        };
+        for mirror in &config.network.mirrors {
+            let mut options = options.clone();
+            options.endpoint = mirror.host.reveal().clone();
+            options.transport = mirror_transport(&options.transport, mirror);
+            self.push(oss::open(&options)?, mirror_policy(mirror));
+        }
+        self.push(oss::open(&options)?, policy(&config.network));
+        Ok(())
     }
 
     fn http(&mut self, config: &HttpConfig) -> Result<(), BackendError> {

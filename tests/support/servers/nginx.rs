@@ -27,8 +27,9 @@ impl Nginx {
         Self::start("")
     }
 
-    /// Starts one that hands on to `to` (an URL) what carries a header with this
-    /// value, and refuses everything else.
+    /// Starts one that hands on to `to` (a URL) what carries a header with this
+    /// value, and refuses everything else. `Host` is handed on as it is, so that
+    /// signatures stay good.
     ///
     /// # Errors
     /// When it does not start.
@@ -37,6 +38,18 @@ impl Nginx {
         Self::start(&format!(
             "if ($http_{variable} != \"{value}\") {{ return 403; }}\n\
              proxy_pass {to};\n\
+             proxy_set_header Host $http_host;\n"
+        ))
+    }
+
+    /// Starts one that hands everything on to `to`. With [`Nginx::socket`] it
+    /// stands in for names that no resolver knows.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn relay(to: &str) -> io::Result<Self> {
+        Self::start(&format!(
+            "proxy_pass {to};\n\
              proxy_set_header Host $http_host;\n"
         ))
     }
@@ -80,6 +93,11 @@ impl Nginx {
         format!("https://localhost:{}", self.process.port(1))
     }
 
+    /// A Unix socket for HTTP.
+    pub fn socket(&self) -> PathBuf {
+        self.process.home().join("socket")
+    }
+
     /// The CA that signed the server's certificate.
     pub fn ca(&self) -> &Path {
         &self.ca
@@ -99,6 +117,7 @@ fn config(home: &Path, ports: &[u16], files: &certificate::Files, location: &str
          server {{\n\
          listen 127.0.0.1:{};\n\
          listen 127.0.0.1:{} ssl;\n\
+         listen unix:{home}/socket;\n\
          ssl_certificate {};\nssl_certificate_key {};\n\
          root {home}/files;\n\
          location / {{\n{location}}}\n\
