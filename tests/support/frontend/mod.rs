@@ -143,6 +143,10 @@ impl Frontend {
         for index in 0..=config.queues {
             frontend.start(index, 0)?;
         }
+        // Messages without acknowledgement are still on their way, and a queue
+        // that is kicked before it is enabled forgets the kick. This one has a
+        // reply.
+        frontend.messages.get_features().map_err(io::Error::other)?;
         Ok(frontend)
     }
 

@@ -92,7 +92,10 @@ pub(super) async fn answer(
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
     };
-    let ticket = state.counts.begin(asked.entry(&path, &target));
+    let mut ticket = state.counts.begin(asked.entry(&path, &target));
+    if asked.method == Method::GET && target.blob().is_some() {
+        ticket.flies();
+    }
     asked.travel().await?;
     let reply = asked.reply(&target, form.as_deref(), ticket).await?;
     Ok(reply.map(Either::Right))

@@ -18,7 +18,7 @@ use super::settings::{On, What};
 const OFF: usize = 4096;
 
 /// Serves a blob's bytes, or what a fault makes of them.
-pub(super) async fn serve(asked: &Asked<'_>, id: &str, mut ticket: Ticket) -> io::Result<Reply> {
+pub(super) async fn serve(asked: &Asked<'_>, id: &str, ticket: Ticket) -> io::Result<Reply> {
     let Ok(blob) = asked.state.blob(id) else {
         return asked.failed(404, None, ticket);
     };
@@ -32,7 +32,7 @@ pub(super) async fn serve(asked: &Asked<'_>, id: &str, mut ticket: Ticket) -> io
     if !is_get {
         return finish(asked, Whole::new(&blob, range), Vec::new(), ticket);
     }
-    ticket.flies();
+    ticket.note(|counts, _| counts.blob_gets += 1);
     let what = asked.state.faults.pick(On::Blob);
     if let Some(what) = &what {
         note(&ticket, what);

@@ -26,7 +26,8 @@ pub struct Counts {
     pub faults: BTreeMap<String, u64>,
     /// Bytes of bodies of blobs that were sent.
     pub bytes: u64,
-    /// GETs of blobs between their arrival and the end of their body.
+    /// GETs for blobs, redirected ones too, from their arrival to the last byte
+    /// of their answer.
     pub in_flight: u64,
     /// The most of them at once.
     pub most_in_flight: u64,
@@ -147,11 +148,10 @@ impl Ticket {
         }
     }
 
-    /// The request turned out to be a GET of a blob's bytes.
+    /// The request is a GET for a blob.
     pub(super) fn flies(&mut self) {
         self.flying = true;
         self.note(|counts, _| {
-            counts.blob_gets += 1;
             counts.in_flight += 1;
             counts.most_in_flight = counts.most_in_flight.max(counts.in_flight);
         });
