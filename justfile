@@ -20,6 +20,10 @@ fuzz *args:
 bench *args:
     scripts/bench {{ args }}
 
+# Starts from an empty cache over a slow network, against nydusd.
+bench-cold-start *args:
+    scripts/bench-cold-start {{ args }}
+
 # Build nydus-rs and virtiofsd to compare with.
 peers:
     scripts/peers

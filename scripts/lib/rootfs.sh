@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A Debian tree with python3 to make images of: made once, kept in the cache.
+# Debian trees to make images of: made once, kept in the cache.
 
 # Prints its path. TIDEGATE_ROOTFS=/path uses a tree that is there already.
 debian_root() {
@@ -8,13 +8,19 @@ debian_root() {
         printf '%s\n' "$TIDEGATE_ROOTFS"
         return 0
     fi
-    local root=$CACHE/debroot
+    debian_tree debroot python3
+}
+
+# `debian_tree NAME PACKAGES` makes a tree with these packages, separated by
+# commas, in the cache and prints its path.
+debian_tree() {
+    local root=$CACHE/$1
     if [ ! -d "$root" ]; then
         [ "$(id -u)" = 0 ] || die "Making a Debian tree needs root"
         say "Making a Debian tree in $root (once)"
         mkdir -p "$CACHE"
         rm -rf "$root.new"
-        mmdebstrap --quiet --variant=minbase --include=python3 bookworm "$root.new" >&2 </dev/null
+        mmdebstrap --quiet --variant=minbase --include="$2" bookworm "$root.new" >&2 </dev/null
         mv "$root.new" "$root"
     fi
     printf '%s\n' "$root"
