@@ -107,10 +107,9 @@ async fn answers_take_the_round_trip_and_the_link_is_shared() {
     assert!(a.unwrap() == truth(0..200_000) && b.unwrap() == truth(200_000..LEN));
     // 30 ms and 400 kB at 4 MB/s.
     assert!(took >= Duration::from_millis(125), "{took:?}");
-    let log = rig.registry.log();
     assert_eq!(rig.registry.counts().most_in_flight, 2);
-    for entry in log {
-        assert!(entry.took_us >= 110_000, "one stream overtook: {entry:?}");
+    for entry in rig.registry.log() {
+        assert!(entry.took_us >= 80_000, "faster than the link: {entry:?}");
     }
 }
 
