@@ -267,6 +267,11 @@ impl Store {
             return Ok(0);
         }
         self.join(chunk, class).flight.await?;
+        // Readers are answered before the chunk is in the cache.
+        if let Some(landing) = self.fetcher.landing(&chunk) {
+            // Told by being dropped.
+            let _ = landing.await;
+        }
         Ok(chunk.stored_len.into())
     }
 
