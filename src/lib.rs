@@ -23,10 +23,12 @@
 //! * [`trace`] is what was read first, as text.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
-//! * [`bounded_cache`], [`log_limit`], [`path_text`] and [`runtime`] are small services for all of them.
+//! * [`bounded_cache`], [`log_limit`], [`path_text`], [`runtime`] and [`socket`] are
+//!   small services for all of them.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`unpack`] restores trees from images.
 //! * [`config`] reads configuration files: nydusd's and our own.
+//! * [`control`] is the HTTP API of a running daemon, with its metrics.
 //! * [`cli`] is one file per subcommand.
 
 pub mod backend;
@@ -35,6 +37,7 @@ pub mod build;
 pub mod chunk;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod destination;
 pub mod fs;
 pub mod fuse;
@@ -44,6 +47,7 @@ pub mod log_limit;
 pub mod path_text;
 pub mod prefetch;
 pub mod runtime;
+pub mod socket;
 pub mod store;
 pub mod trace;
 pub mod unpack;

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::backend::directory::DirectoryBackend;
 use crate::backend::sources::Sources;
 use crate::chunk::Digest;
-use crate::cli::{Failure, size};
+use crate::cli::{Failure, core_dumps, size};
 use crate::config::{self, Config, Connected, Form, Policy};
 use crate::image::{Allowed, Image, Pin};
 use crate::store::{Store, StoreConfig, Verify};
@@ -106,7 +106,13 @@ impl ImageOptions {
                 sources: Sources::single(Arc::new(DirectoryBackend::new(dir.clone()))),
                 registries: Vec::new(),
             },
-            None => self.config()?.connect()?,
+            None => {
+                let config = self.config()?;
+                if config.is_remote() {
+                    core_dumps::forbid()?;
+                }
+                config.connect()?
+            }
         })
     }
 
@@ -137,7 +143,7 @@ impl ImageOptions {
     ) -> Result<Arc<Store>, Failure> {
         let store = StoreConfig {
             cache: self.cache_dir()?,
-            cache_limit: self.cache_limit.or(self.config()?.cache.limit),
+            cache_limit: self.cache_limit()?,
             verify,
             deadline: Duration::from_secs(self.deadline),
             tag_budget: self.tag_budget,
@@ -146,6 +152,28 @@ impl ImageOptions {
         let blobs = image.blobs().to_vec();
         let records = Arc::clone(image);
         Ok(Store::open_with(store, sources, blobs, records)?)
+    }
+
+    /// When chunks are proved.
+    pub(super) fn verify(&self) -> Verify {
+        self.verify
+    }
+
+    /// Type and shown keys of each source.
+    pub(super) fn sources(&self) -> Result<Vec<(&'static str, serde_json::Value)>, Failure> {
+        if let Some(dir) = &self.blobs {
+            let keys = serde_json::json!({ "dir": dir.display().to_string() });
+            return Ok(vec![("localfs", keys)]);
+        }
+        let sources = self.config()?.sources.iter();
+        Ok(sources
+            .map(|source| (source.kind, source.shown.clone()))
+            .collect())
+    }
+
+    /// Limit of the host's cache directory.
+    pub(super) fn cache_limit(&self) -> Result<Option<u64>, Failure> {
+        Ok(self.cache_limit.or(self.config()?.cache.limit))
     }
 
     /// The host's cache directory.

@@ -7,8 +7,12 @@ mod build;
 mod cache;
 mod cat;
 mod check;
+mod control_options;
+mod core_dumps;
+mod ctl;
 mod image_options;
 mod inspect;
+mod logging;
 mod ls;
 mod mount;
 mod prefetch_options;
@@ -20,7 +24,9 @@ mod unpack;
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+
+use self::logging::{LogFormat, LogLevel};
 
 /// Serves container images to microVMs over virtio-fs: lazily, and verified on
 /// every access.
@@ -30,18 +36,11 @@ struct Cli {
     /// How much is logged, on standard error.
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Info)]
     log_level: LogLevel,
+    /// How the lines of the log look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +54,7 @@ enum Command {
     Ls(ls::Arguments),
     Cat(cat::Arguments),
     Unpack(unpack::Arguments),
+    Ctl(ctl::Arguments),
 }
 
 /// What a subcommand can fail with: printed once, with its chain of causes.
@@ -72,18 +72,7 @@ enum Outcome {
 /// Parses the arguments of the process and runs its subcommand.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let level = match cli.log_level {
-        LogLevel::Off => log::LevelFilter::Off,
-        LogLevel::Error => log::LevelFilter::Error,
-        LogLevel::Warn => log::LevelFilter::Warn,
-        LogLevel::Info => log::LevelFilter::Info,
-        LogLevel::Debug => log::LevelFilter::Debug,
-        LogLevel::Trace => log::LevelFilter::Trace,
-    };
-    env_logger::Builder::new()
-        .filter_level(level)
-        .format_target(false)
-        .init();
+    logging::start(cli.log_level, cli.log_format);
     let outcome = match cli.command {
         Command::Build(arguments) => build::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
@@ -94,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),
         Command::Unpack(arguments) => unpack::run(&arguments),
+        Command::Ctl(arguments) => ctl::run(&arguments),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

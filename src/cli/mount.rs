@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use parking_lot::Mutex;
 
+use crate::cli::control_options::{self, ControlArguments};
 use crate::cli::image_options::ImageOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
 use crate::cli::{Failure, Outcome, signals};
@@ -22,12 +23,15 @@ pub(super) struct Arguments {
     image: ImageOptions,
     #[command(flatten)]
     prefetch: PrefetchArguments,
+    #[command(flatten)]
+    control: ControlArguments,
     /// Threads that read requests.
     #[arg(long, value_name = "N", default_value_t = 4)]
     threads: usize,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let control = arguments.control.bind()?;
     let image = arguments.image.open_image()?;
     let connected = arguments.image.connect()?;
     let store = arguments.image.open_store_over(&image, connected.sources)?;
@@ -37,18 +41,29 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         arguments.image.config()?.prefetch.as_ref(),
     )?;
     let prefetch = Arc::new(Prefetch::start(&prefetch, &image, &store)?);
-    let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
-    let fs = Arc::new(fs);
     let options = MountOptions {
         threads: arguments.threads,
         ..MountOptions::default()
     };
+    let daemon = arguments.control.daemon();
+    let instance = control_options::instance(
+        &arguments.image,
+        (&image, &store),
+        &prefetch,
+        &options.stats,
+        connected.registries,
+    )?;
+    daemon.insert("/", instance);
+    let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
+    let fs = Arc::new(fs);
     // Signals are handled before there is a mount that they could leave behind;
     // one that comes while we mount waits for the mount and then removes it.
     let slot: Arc<Mutex<Option<Arc<Mounted>>>> = Arc::default();
     let mut place = slot.lock();
     let (hook, ahead) = (Arc::clone(&slot), Arc::clone(&prefetch));
+    let remove = control.remover();
     signals::handle(Arc::clone(&store), move || {
+        remove();
         ahead.finish();
         let Some(mounted) = hook.lock().clone() else {
             return;
@@ -60,7 +75,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mounted = Arc::new(fusedev::mount(&arguments.mountpoint, fs, options)?);
     *place = Some(Arc::clone(&mounted));
     drop(place);
+    let remove = control.remover();
+    control.start(&daemon)?;
     mounted.wait();
+    remove();
     prefetch.finish();
     signals::report_end(&store);
     Ok(Outcome::Done)

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::control_options::{self, ControlArguments};
 use crate::cli::image_options::ImageOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
-use crate::cli::{Failure, Outcome, signals};
+use crate::cli::{Failure, Outcome, chain, signals};
 use crate::fs::ImageFs;
 use crate::prefetch::Prefetch;
 use crate::virtio::{self, ServeOptions, Shutdown};
@@ -24,6 +25,8 @@ pub(super) struct Arguments {
     image: ImageOptions,
     #[command(flatten)]
     prefetch: PrefetchArguments,
+    #[command(flatten)]
+    control: ControlArguments,
     /// Request queues, each served by a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 4)]
     request_queues: usize,
@@ -40,6 +43,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+    let control = arguments.control.bind()?;
     let image = arguments.image.open_image()?;
     let connected = arguments.image.connect()?;
     let store = arguments.image.open_store_over(&image, connected.sources)?;
@@ -50,11 +54,13 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     )?;
     let prefetch = Arc::new(Prefetch::start(&prefetch, &image, &store)?);
     let shutdown = Shutdown::new()?;
-    let (hook, ahead) = (shutdown.clone(), Arc::clone(&prefetch));
+    let (hook, ahead, remove) = (shutdown.clone(), Arc::clone(&prefetch), control.remover());
     signals::handle(Arc::clone(&store), move || {
         hook.remove_socket();
+        remove();
         ahead.finish();
     })?;
+    let daemon = arguments.control.daemon();
     let options = ServeOptions {
         request_queues: arguments.request_queues,
         queue_size: arguments.queue_size,
@@ -62,12 +68,25 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         exit_on_disconnect: arguments.exit_on_disconnect,
         ..ServeOptions::new(arguments.socket)
     };
+    let served = (&image, &store);
+    let instance = control_options::instance(
+        &arguments.image,
+        served,
+        &prefetch,
+        &options.stats,
+        connected.registries,
+    )?;
+    daemon.insert("/", instance);
     let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
     let fs = Arc::new(fs);
-    let path = options.socket.clone();
+    let remove = control.remover();
     virtio::serve(&options, fs, &shutdown, || {
-        log::info!("Listening on {}", path.display())
+        log::info!("Listening on {}", options.socket.display());
+        if let Err(error) = control.start(&daemon) {
+            log::error!("{}", chain(&error));
+        }
     })?;
+    remove();
     prefetch.finish();
     signals::report_end(&store);
     Ok(Outcome::Done)

@@ -67,9 +67,12 @@ impl Config {
         }
     }
 
-    /// Whether there is a password, token or key in it.
-    pub fn has_secrets(&self) -> bool {
-        self.sources.iter().any(SourceConfig::has_secrets)
+    /// Whether a source is reached by network, so that there are or will be
+    /// credentials: given, found in docker's files, or tokens.
+    pub fn is_remote(&self) -> bool {
+        self.sources
+            .iter()
+            .any(|source| !matches!(source.backend, BackendConfig::Local(_)))
     }
 }
 
@@ -120,31 +123,6 @@ pub struct SourceConfig {
     pub backend: BackendConfig,
     /// Its keys without the secrets, for the API.
     pub shown: Value,
-}
-
-impl SourceConfig {
-    fn has_secrets(&self) -> bool {
-        let of_network = |network: &NetworkConfig| {
-            network
-                .proxy
-                .as_ref()
-                .is_some_and(|proxy| proxy.url.has_secrets())
-                || network
-                    .mirrors
-                    .iter()
-                    .any(|mirror| !mirror.headers.is_empty() || mirror.host.has_secrets())
-        };
-        match &self.backend {
-            BackendConfig::Local(_) => false,
-            BackendConfig::Registry(it) => it.credential.is_some() || of_network(&it.network),
-            BackendConfig::Oss(it) | BackendConfig::S3(it) => {
-                it.keys.is_some() || of_network(&it.network)
-            }
-            BackendConfig::Http(it) => {
-                it.address.as_ref().is_ok_and(HiddenUrl::has_secrets) || of_network(&it.network)
-            }
-        }
-    }
 }
 
 /// The kinds of sources.
@@ -293,11 +271,6 @@ impl HiddenUrl {
     /// The whole URL: for the one place that uses it.
     pub fn reveal(&self) -> &Url {
         &self.0
-    }
-
-    /// Whether there is anything to hide.
-    pub fn has_secrets(&self) -> bool {
-        !self.0.username().is_empty() || self.0.password().is_some() || self.0.query().is_some()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ::http::{HeaderName, HeaderValue};
 
+use super::backends::show_host;
 use super::model::{
     BackendConfig, BucketConfig, Config, HttpConfig, LocalConfig, MirrorConfig, NetworkConfig,
     RegistryConfig, SourceConfig,
@@ -12,6 +13,7 @@ use super::model::{
 use crate::backend::directory::DirectoryBackend;
 use crate::backend::http::{self, Http, Transport, headers_from_env, proxy};
 use crate::backend::registry::credentials::{self, Credentials};
+use crate::backend::registry::{self, Registry};
 use crate::backend::sources::{Policy, Source, Sources};
 use crate::backend::{Backend, BackendError};
 use crate::backend::{oss, s3};
@@ -91,11 +93,10 @@ impl Builder {
             BackendConfig::Local(config) => self.local(config),
             BackendConfig::Oss(config) => self.oss(config).map_err(failed)?,
             BackendConfig::S3(config) => self.s3(config).map_err(failed)?,
-            BackendConfig::Registry(_) => {
-                return Err(failed(BackendError::Setup {
-                    source_name: source.kind.into(),
-                    reason: "it is not part of this version".into(),
-                }));
+            BackendConfig::Registry(config) => {
+                let credentials = who_asks(config)?;
+                self.registry(config, &credentials).map_err(failed)?;
+                self.registries.push(credentials);
             }
             BackendConfig::Http(config) => self.http(config).map_err(failed)?,
         }
@@ -171,6 +172,35 @@ impl Builder {
         Ok(())
     }
 
+    fn registry(
+        &mut self,
+        config: &RegistryConfig,
+        credentials: &Credentials,
+    ) -> Result<(), BackendError> {
+        let options = registry::Options {
+            scheme: config.scheme,
+            host: config.host.clone(),
+            repo: config.repo.clone(),
+            credentials: credentials.clone(),
+            blob_url_scheme: config.blob_url_scheme,
+            blob_redirected_host: config.blob_redirected_host.clone(),
+            transport: transport(&config.network),
+        };
+        for mirror in &config.network.mirrors {
+            let mut options = options.clone();
+            let url = mirror.host.reveal();
+            options.scheme = match url.scheme() {
+                "http" => registry::Scheme::Http,
+                _ => registry::Scheme::Https,
+            };
+            options.host = show_host(url);
+            options.transport = mirror_transport(&options.transport, mirror);
+            self.push(Registry::new(&options)?, mirror_policy(mirror));
+        }
+        self.push(Registry::new(&options)?, policy(&config.network));
+        Ok(())
+    }
+
     fn http(&mut self, config: &HttpConfig) -> Result<(), BackendError> {
         let addr = match &config.address {
             Ok(url) => url.reveal().to_string(),
@@ -194,7 +224,6 @@ impl Builder {
 
 /// Who asks a registry: the environment goes before the configuration, as in
 /// nydusd, and then comes what docker knows.
-#[expect(dead_code, reason = "registries follow")]
 fn who_asks(config: &RegistryConfig) -> Result<Credentials, SourcesError> {
     let given = credentials::from_env().map_err(SourcesError::Environment)?;
     Ok(match given.or_else(|| config.credential.clone()) {

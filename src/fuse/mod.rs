@@ -18,6 +18,7 @@ mod opcode;
 mod reply;
 mod request;
 mod server;
+pub mod stats;
 mod wire;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(crate) mod memory_fs;
 pub use init::MAX_READ;
 pub use reply::{Pending, ReplyTo};
 pub use server::{Outcome, Server};
+pub use stats::Stats;
 
 /// Bytes of a request that a transport must gather at most: what lies beyond
 /// is payload of a request that writes, which is refused by its header alone.

@@ -38,6 +38,7 @@ opcodes! {
     READDIR = Opcode::Readdir as u32;
     RELEASEDIR = Opcode::Releasedir as u32;
     CREATE = Opcode::Create as u32;
+    ACCESS = Opcode::Access as u32;
     INTERRUPT = Opcode::Interrupt as u32;
     DESTROY = Opcode::Destroy as u32;
     IOCTL = Opcode::Ioctl as u32;

@@ -4,6 +4,7 @@ use fuse_backend_rs::abi::fuse_abi as abi;
 use vm17::ByteValued;
 
 use super::REPLY_HEADER_LEN;
+use super::stats::Timer;
 use crate::destination::Destination;
 use crate::fs::{Errno, PendingRead, Pieces};
 
@@ -20,15 +21,20 @@ pub struct Pending {
 }
 
 /// The request that a delayed reply belongs to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReplyTo {
     unique: u64,
     size: usize,
+    timer: Timer,
 }
 
 impl ReplyTo {
-    pub(super) fn new(unique: u64, size: usize) -> Self {
-        Self { unique, size }
+    pub(super) fn new(unique: u64, size: usize, timer: Timer) -> Self {
+        Self {
+            unique,
+            size,
+            timer,
+        }
     }
 
     /// Most bytes of data that the reply will hold.
@@ -48,6 +54,7 @@ impl ReplyTo {
             }
             at
         });
+        self.timer.stats.note(self.timer.begun, answer.ok());
         write_header(&mut head, self.unique, answer)
     }
 }
@@ -60,6 +67,16 @@ pub(super) enum Answer {
     Silence,
     /// The data comes later.
     Later(usize, PendingRead),
+}
+
+impl Answer {
+    /// Bytes of data that are there.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Data(len) => *len,
+            Self::Silence | Self::Later(..) => 0,
+        }
+    }
 }
 
 /// Refuses a request whose reply would not fit before it has any effect.

@@ -13,6 +13,7 @@ use super::init::{MAX_READ, negotiate};
 use super::opcode as op;
 use super::reply::{Answer, Pending, ReplyTo, needs_room, put, put_bytes, write_header};
 use super::request::{Request, entry_name, xattr_name};
+use super::stats::{Begun, Stats, Timer};
 use super::wire::decode;
 use crate::destination::Destination;
 use crate::fs::{Errno, FileSystem, Read};
@@ -43,14 +44,21 @@ pub struct Server {
     fs: Arc<dyn FileSystem>,
     /// Bits of [`abi::FsOptions`] that the last INIT agreed on.
     options: AtomicU64,
+    stats: Arc<Stats>,
 }
 
 impl Server {
     /// A server that asks `fs`.
     pub fn new(fs: Arc<dyn FileSystem>) -> Self {
+        Self::counting(fs, Arc::default())
+    }
+
+    /// A server that asks `fs` and counts what it does in `stats`.
+    pub fn counting(fs: Arc<dyn FileSystem>, stats: Arc<Stats>) -> Self {
         Self {
             fs,
             options: AtomicU64::new(0),
+            stats,
         }
     }
 
@@ -68,6 +76,7 @@ impl Server {
             return Outcome::NoReply;
         }
         let unique = request.header.unique;
+        let begun = Begun::new(request.header.opcode);
         let work = AssertUnwindSafe(|| self.dispatch(&request, out));
         let answer = catch_unwind(work).unwrap_or_else(|_| {
             log::error!(
@@ -77,13 +86,24 @@ impl Server {
             );
             Err(Errno::EIO)
         });
+        if !matches!(answer, Ok(Answer::Later(..))) {
+            let len = answer.as_ref().ok().map(Answer::len);
+            self.stats.note(begun, len);
+        }
         match answer {
             _ if !request.has_reply() => Outcome::NoReply,
             Ok(Answer::Silence) => Outcome::NoReply,
             Ok(Answer::Data(len)) => Outcome::Done(write_header(&mut head, unique, Ok(len))),
             Err(errno) => Outcome::Done(write_header(&mut head, unique, Err(errno))),
             Ok(Answer::Later(size, read)) => Outcome::Pending(Pending {
-                reply: ReplyTo::new(unique, size),
+                reply: ReplyTo::new(
+                    unique,
+                    size,
+                    Timer {
+                        stats: Arc::clone(&self.stats),
+                        begun,
+                    },
+                ),
                 read,
             }),
         }

@@ -240,13 +240,17 @@ fn waiting_read_is_finished_later() {
     let result = crate::runtime::handle().unwrap().block_on(pending.read);
     let reply = pending.reply;
     assert_eq!(reply.size(), 1000);
-    let len = reply.finish(result, &mut Destination::from_slice(&mut buffer));
+    let len = reply
+        .clone()
+        .finish(result, &mut Destination::from_slice(&mut buffer));
     assert_eq!(len, 1016);
     assert_eq!(buffer[16..1016], content()[1..1001]);
     // Too much data, too little room, no room, an error, an odd error.
     let much = || Ok(vec![vec![1; 5000].into()]);
     let mut finish = |result, room: usize| {
-        let len = reply.finish(result, &mut Destination::from_slice(&mut buffer[..room]));
+        let len = reply
+            .clone()
+            .finish(result, &mut Destination::from_slice(&mut buffer[..room]));
         let header: abi::OutHeader = decode(&buffer).unwrap();
         (len, header.error)
     };

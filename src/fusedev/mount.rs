@@ -13,18 +13,20 @@ use tokio::sync::Semaphore;
 
 use super::worker::{MAX_WAITING, Worker};
 use crate::fs::FileSystem;
-use crate::fuse::Server;
+use crate::fuse::{Server, Stats};
 
 /// What `mount` and `df` show as the source.
 const SOURCE: &str = "tidegate";
 
 /// How to mount.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MountOptions {
     /// Threads that read requests, at least 1.
     pub threads: usize,
     /// Whether other users than the one who mounts may look in.
     pub allow_other: bool,
+    /// Where requests are counted.
+    pub stats: Arc<Stats>,
 }
 
 impl Default for MountOptions {
@@ -32,6 +34,7 @@ impl Default for MountOptions {
         Self {
             threads: 4,
             allow_other: true,
+            stats: Arc::default(),
         }
     }
 }
@@ -105,7 +108,7 @@ pub fn mount(
     session.set_allow_other(options.allow_other);
     session.mount().map_err(failed)?;
 
-    let server = Arc::new(Server::new(fs));
+    let server = Arc::new(Server::counting(fs, options.stats));
     let waiting = Arc::new(Semaphore::new(MAX_WAITING));
     let mut workers = Vec::new();
     // Dropping the session on the way out of an error unmounts, which ends the

@@ -44,7 +44,8 @@ pub use self::counters::{Counters, Snapshot};
 pub use self::error::{Damage, StoreError};
 pub use self::fetch::LinkFigures;
 pub use self::host::{
-    BadChunk, BlobReport, CacheDirectory, CacheError, GcOptions, GcReport, StatReport, VerifyReport,
+    BadChunk, BlobReport, CacheDirectory, CacheError, CacheFigures, GcOptions, GcReport,
+    StatReport, VerifyReport,
 };
 
 use self::bounds::Bounds;
@@ -267,11 +268,6 @@ impl Store {
             return Ok(0);
         }
         self.join(chunk, class).flight.await?;
-        // Readers are answered before the chunk is in the cache.
-        if let Some(landing) = self.fetcher.landing(&chunk) {
-            // Told by being dropped.
-            let _ = landing.await;
-        }
         Ok(chunk.stored_len.into())
     }
 
@@ -299,6 +295,12 @@ impl Store {
         };
         let chunk = *chunk;
         runtime.spawn(async move { store.touched(&chunk) });
+    }
+
+    /// How much the host's cache directory holds; none without one, or before
+    /// it was used. Waits for its disk.
+    pub fn cache_figures(&self) -> Option<CacheFigures> {
+        self.host.figures()
     }
 
     /// What the store has counted.

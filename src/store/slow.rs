@@ -85,7 +85,7 @@ impl Store {
                 return Ok(bytes);
             }
             let fetched = self.fetch(chunk, urgency, look < LOOKS).await?;
-            self.release(claim, &chunk);
+            drop(claim);
             let Some(arrived) = fetched else { continue };
             if let Some(cause) = damage {
                 count(&self.counters.repairs);
@@ -98,18 +98,6 @@ impl Store {
             return Ok(arrived.bytes);
         }
         Err(lost(&chunk))
-    }
-
-    /// Gives a claim back as soon as the chunk is in the cache: readers are
-    /// answered before that, and meanwhile no other process should fetch it.
-    fn release(&self, claim: Option<Claim>, chunk: &Chunk) {
-        if let (Some(claim), Some(landing)) = (claim, self.fetcher.landing(chunk)) {
-            tokio::spawn(async move {
-                // Told by being dropped.
-                let _ = landing.await;
-                drop(claim);
-            });
-        }
     }
 
     /// Waits for a chunk that another process fetches. None: it is there.

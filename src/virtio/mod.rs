@@ -22,7 +22,6 @@ mod queue;
 mod ring;
 mod serve;
 mod shutdown;
-mod socket;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +30,6 @@ use ring::Ring;
 
 pub use serve::{ServeError, ServeOptions, serve};
 pub use shutdown::Shutdown;
-pub use socket::SocketError;
 
 /// Guest memory, replaced as a whole when the VMM changes it.
 type Memory = vm_memory::GuestMemoryAtomic<vm_memory::GuestMemoryMmap>;

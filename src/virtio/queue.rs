@@ -188,13 +188,14 @@ impl Queue {
             Outcome::Done(len) => Some((head, u32::try_from(len).unwrap_or_default())),
             Outcome::NoReply => Some((head, 0)),
             Outcome::Pending(Pending { reply, read }) => {
+                let size = reply.size();
                 let id = self.flight.park(Waiting {
                     chain,
                     memory: memory.clone().into_inner(),
                     vring: vring.clone(),
                     reply,
                 });
-                self.spawn(id, reply.size(), read);
+                self.spawn(id, size, read);
                 None
             }
         }

@@ -15,9 +15,9 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use super::device::Device;
 use super::exit_events;
 use super::shutdown::Shutdown;
-use super::socket::{SocketError, listen};
 use crate::fs::FileSystem;
-use crate::fuse::Server;
+use crate::fuse::{Server, Stats};
+use crate::socket::{SocketError, listen};
 
 /// Most queues of a device: one bit of a word each, and one for high priority.
 const MAX_REQUEST_QUEUES: usize = 63;
@@ -44,6 +44,8 @@ pub struct ServeOptions {
     pub busy_poll: Duration,
     /// Whether to end when the first VMM disconnects.
     pub exit_on_disconnect: bool,
+    /// Where requests are counted.
+    pub stats: Arc<Stats>,
 }
 
 impl ServeOptions {
@@ -56,6 +58,7 @@ impl ServeOptions {
             tag: None,
             busy_poll: Duration::from_micros(50),
             exit_on_disconnect: false,
+            stats: Arc::default(),
         }
     }
 
@@ -144,7 +147,7 @@ fn accept_all(
         path: options.socket.clone(),
         source,
     };
-    let server = Arc::new(Server::new(fs));
+    let server = Arc::new(Server::counting(fs, Arc::clone(&options.stats)));
     let epoll = Epoll::new().map_err(accept_error)?;
     for fd in [listener.as_raw_fd(), shutdown.event().as_raw_fd()] {
         let event = EpollEvent::new(EventSet::IN, 0);

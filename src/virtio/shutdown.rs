@@ -9,7 +9,7 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use super::socket::SocketFile;
+use crate::socket::SocketFile;
 
 #[derive(Default)]
 struct State {

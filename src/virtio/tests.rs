@@ -10,11 +10,11 @@ use vhost_user_backend::VringT;
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use super::queue::{BUDGET, Queue};
-use super::socket::{SocketError, listen};
 use super::{Memory, Ring};
 use crate::fuse::Server;
 use crate::fuse::memory_fs::{HELLO, MemoryFs, ROOT, SLOW, content};
 use crate::fuse::tests::{read_in, request};
+use crate::socket::{SocketError, listen};
 
 const ENTRIES: u16 = 64;
 const DESCRIPTORS: u64 = 0x1000;

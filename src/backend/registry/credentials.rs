@@ -103,6 +103,11 @@ impl Credentials {
         state.generation = state.generation.wrapping_add(1);
     }
 
+    /// Whether nobody in particular asks.
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self.0.lock().origin, Origin::Anonymous)
+    }
+
     fn from_origin(origin: Origin) -> Self {
         let generation = 0;
         Self(Arc::new(Mutex::new(State { origin, generation })))

@@ -81,7 +81,8 @@ fn show_path(path: &Path) -> serde_json::Value {
     path.to_string_lossy().into()
 }
 
-fn show_host(url: &Url) -> String {
+/// Host and port, if it is not the scheme's.
+pub(in crate::config) fn show_host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{host}:{port}"),

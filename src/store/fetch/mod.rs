@@ -96,12 +96,6 @@ impl Fetcher {
         self.link.figures()
     }
 
-    /// Ends when a chunk that arrived is in the cache, or could not be put there.
-    /// None: that is over already.
-    pub(super) fn landing(&self, chunk: &Chunk) -> Option<oneshot::Receiver<()>> {
-        self.queue.lock().landing(chunk)
-    }
-
     /// A reader waits for a chunk that may be wanted for later already.
     pub(super) fn promote(&self, chunk: &Chunk, class: Class) {
         self.queue.lock().promote(chunk, class);

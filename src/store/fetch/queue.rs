@@ -28,8 +28,6 @@ struct Want {
     waiters: Vec<oneshot::Sender<Outcome>>,
     /// Its proved bytes, until they are in the cache.
     arrived: Option<Arrived>,
-    /// Who waits until it is in the cache: told by being dropped.
-    landings: Vec<oneshot::Sender<()>>,
 }
 
 /// What a want became.
@@ -114,7 +112,6 @@ impl Queue {
             owned: false,
             waiters: Vec::new(),
             arrived: None,
-            landings: Vec::new(),
         };
         self.wants.insert(chunk, want);
         self.line_up(chunk, class);
@@ -250,7 +247,6 @@ impl Queue {
             owned: false,
             waiters: Vec::new(),
             arrived: None,
-            landings: Vec::new(),
         };
         self.wants.insert(*chunk, want);
         Some(false)
@@ -283,15 +279,6 @@ impl Queue {
             told |= waiter.send(Ok(arrived.clone())).is_ok();
         }
         told || want.owned
-    }
-
-    /// Ends when a chunk that arrived is in the cache, or could not be put there.
-    /// None: that is over already.
-    pub(super) fn landing(&mut self, chunk: &Chunk) -> Option<oneshot::Receiver<()>> {
-        let want = self.wants.get_mut(chunk)?;
-        let (landed, landing) = oneshot::channel();
-        want.landings.push(landed);
-        Some(landing)
     }
 
     /// Forgets a chunk; whoever still waits is told `fault`.

@@ -63,6 +63,13 @@ pub(super) struct HostCache {
     epoch: Arc<AtomicU16>,
 }
 
+/// How much a cache directory holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CacheFigures {
+    /// Bytes on the disk and bytes promised to writers, of all images.
+    pub used: u64,
+}
+
 /// The parts of a directory that all blobs share.
 struct Opened {
     dir: PathBuf,
@@ -104,6 +111,12 @@ impl HostCache {
             opened.recency.add(&file);
         }
         Ok(file)
+    }
+
+    /// How much the directory holds, once it was opened and measured.
+    pub(super) fn figures(&self) -> Option<CacheFigures> {
+        let figures = self.opened.get()?.usage.get()?;
+        Some(CacheFigures { used: figures.used })
     }
 
     /// Bytes of a chunk that another blob's cache on this host has. Nobody has

@@ -1,4 +1,4 @@
-//! The socket that the VMM connects to: made, guarded and removed.
+//! Unix sockets that others connect to: made, guarded and removed.
 
 use std::fs;
 use std::io;
@@ -14,10 +14,10 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SocketError {
     /// A process listens there.
-    #[error("Another process listens on {0}; stop it or choose another --socket")]
+    #[error("Another process listens on {0}; stop it or choose another path")]
     InUse(PathBuf),
     /// Something else has the name.
-    #[error("{0} exists and is not a socket; remove it or choose another --socket")]
+    #[error("{0} exists and is not a socket; remove it or choose another path")]
     NotASocket(PathBuf),
     /// The system refused.
     #[error("Cannot listen on {path}; check that its directory exists and can be written")]
@@ -31,7 +31,7 @@ pub enum SocketError {
 
 /// A socket file of ours; removed when this is dropped.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// So as not to remove what has taken its place.
     identity: Identity,
@@ -39,7 +39,7 @@ pub(super) struct SocketFile {
 
 impl SocketFile {
     /// Removes the file if it is still ours.
-    pub(super) fn remove(&self) {
+    pub(crate) fn remove(&self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             // Gone already is as good.
             let _ = fs::remove_file(&self.path);
@@ -64,7 +64,7 @@ fn identity(path: &Path) -> io::Result<Identity> {
 
 /// Listens on `path`, for this user alone. A socket that nobody listens on any
 /// more is replaced.
-pub(super) fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+pub(crate) fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let refused = |source| SocketError::Bind {
         path: path.to_owned(),
         source,

@@ -1,0 +1,76 @@
+//! The options of the API, and what it is told about a served image.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Args;
+
+use crate::backend::registry::credentials::Credentials;
+use crate::cli::image_options::ImageOptions;
+use crate::cli::{Failure, logging};
+use crate::control::{Bound, Daemon, Instance, ShownSource};
+use crate::fuse::Stats;
+use crate::image::Image;
+use crate::prefetch::Prefetch;
+use crate::store::Store;
+
+#[derive(Debug, Args)]
+pub(super) struct ControlArguments {
+    /// Unix socket of the HTTP API, for this user alone.
+    #[arg(long, value_name = "PATH")]
+    api_socket: Option<PathBuf>,
+    /// Address at which everybody can read the metrics, and nothing else.
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_address: Option<SocketAddr>,
+    /// Name of this daemon, for the API.
+    #[arg(long, value_name = "NAME")]
+    id: Option<String>,
+}
+
+impl ControlArguments {
+    /// Binds the sockets that are asked for: clients may connect from now on.
+    pub(super) fn bind(&self) -> Result<Bound, Failure> {
+        Ok(Bound::new(
+            self.api_socket.as_deref(),
+            self.metrics_address,
+        )?)
+    }
+
+    /// A daemon that ends by its own SIGTERM.
+    pub(super) fn daemon(&self) -> Arc<Daemon> {
+        Arc::new(Daemon::new(self.id.clone(), &logging::EVENTS, || {
+            let own = nix::unistd::Pid::this();
+            if let Err(error) = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM) {
+                log::error!("Cannot end at the API's request: {error}");
+            }
+        }))
+    }
+}
+
+/// What the API is told about the image that the options name.
+pub(super) fn instance(
+    options: &ImageOptions,
+    (image, store): (&Arc<Image>, &Arc<Store>),
+    prefetch: &Prefetch,
+    stats: &Arc<Stats>,
+    registries: Vec<Credentials>,
+) -> Result<Instance, Failure> {
+    Ok(Instance {
+        image: Arc::clone(image),
+        store: Arc::clone(store),
+        prefetch: Arc::clone(prefetch.progress()),
+        stats: Arc::clone(stats),
+        sources: options
+            .sources()?
+            .into_iter()
+            .map(|(kind, config)| ShownSource { kind, config })
+            .collect(),
+        registries,
+        verify: options.verify(),
+        cache: options.cache_dir()?,
+        cache_limit: options.cache_limit()?,
+        mounted: SystemTime::now(),
+    })
+}

@@ -1,0 +1,137 @@
+//! The log: lines on standard error, and the last errors for the API.
+
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use clap::ValueEnum;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde::Serialize;
+
+use crate::control::events::Events;
+
+/// The last errors of this process.
+pub(super) static EVENTS: Events = Events::new();
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum LogFormat {
+    /// `[time LEVEL] message`
+    Text,
+    /// One JSON object per line: time, level, module, message.
+    Json,
+}
+
+/// Starts logging. Must be called once.
+pub(super) fn start(level: LogLevel, format: LogFormat) {
+    let level = match level {
+        LogLevel::Off => LevelFilter::Off,
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    };
+    // The level can be changed later; what counts is the maximum of `log`.
+    let mut builder = env_logger::Builder::new();
+    builder
+        .filter_level(LevelFilter::Trace)
+        .format_target(false);
+    if format == LogFormat::Json {
+        builder.format(|out, record| writeln!(out, "{}", json(record)));
+    }
+    let logger = Logger {
+        lines: builder.build(),
+    };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+struct Logger {
+    lines: env_logger::Logger,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata) && self.lines.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        if record.level() == Level::Error {
+            EVENTS.push(record.args().to_string());
+        }
+        self.lines.log(record);
+    }
+
+    fn flush(&self) {
+        self.lines.flush();
+    }
+}
+
+/// Whether a line may be seen. What libraries tell about their requests in
+/// detail may hold secrets that only this crate knows to be some.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.level() <= Level::Warn || metadata.target().starts_with("tidegate")
+}
+
+fn json(record: &Record<'_>) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        time: String,
+        level: &'a str,
+        module: &'a str,
+        message: String,
+    }
+    let line = Line {
+        time: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+        level: record.level().as_str(),
+        module: record.module_path().unwrap_or_default(),
+        message: record.args().to_string(),
+    };
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(target: &'static str, level: Level) -> Metadata<'static> {
+        Metadata::builder().target(target).level(level).build()
+    }
+
+    #[test]
+    fn details_of_libraries_are_not_logged() {
+        assert!(is_ours(&metadata("tidegate::store", Level::Trace)));
+        assert!(is_ours(&metadata("vhost_user_backend", Level::Error)));
+        assert!(!is_ours(&metadata("reqwest::connect", Level::Debug)));
+        assert!(!is_ours(&metadata("rustls", Level::Info)));
+    }
+
+    #[test]
+    fn json_lines_hold_what_text_lines_do() {
+        let line = json(
+            &Record::builder()
+                .level(Level::Warn)
+                .module_path(Some("tidegate::store"))
+                .args(format_args!("one \"line\"\nof two"))
+                .build(),
+        );
+        assert!(!line.contains('\n'), "{line}");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["module"], "tidegate::store");
+        assert_eq!(line["message"], "one \"line\"\nof two");
+    }
+}

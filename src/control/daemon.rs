@@ -1,0 +1,107 @@
+//! What the API tells about and acts on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use super::events::Events;
+use crate::backend::registry::credentials::Credentials;
+use crate::fuse::Stats;
+use crate::image::Image;
+use crate::prefetch::Progress;
+use crate::store::{Store, Verify};
+
+/// A running daemon.
+pub struct Daemon {
+    /// The name that it was given.
+    pub id: Option<String>,
+    /// The last errors of the process.
+    pub events: &'static Events,
+    instances: RwLock<BTreeMap<String, Arc<Instance>>>,
+    exit: Box<dyn Fn() + Send + Sync>,
+}
+
+/// An image that is served.
+pub struct Instance {
+    /// Its metadata.
+    pub image: Arc<Image>,
+    /// Its chunks.
+    pub store: Arc<Store>,
+    /// What is fetched ahead.
+    pub prefetch: Arc<Progress>,
+    /// Requests of its users.
+    pub stats: Arc<Stats>,
+    /// Where its blobs come from.
+    pub sources: Vec<ShownSource>,
+    /// Who asks its registries.
+    pub registries: Vec<Credentials>,
+    /// When its bytes are proved.
+    pub verify: Verify,
+    /// The host's cache directory.
+    pub cache: Option<PathBuf>,
+    /// Most bytes there.
+    pub cache_limit: Option<u64>,
+    /// Since when it is served.
+    pub mounted: SystemTime,
+}
+
+/// A configured source, without secrets.
+#[derive(Clone, Debug)]
+pub struct ShownSource {
+    /// nydusd's name of its type.
+    pub kind: &'static str,
+    /// Its keys.
+    pub config: Value,
+}
+
+impl Daemon {
+    /// A daemon that serves nothing yet; `exit` makes the process end soon.
+    pub fn new(
+        id: Option<String>,
+        events: &'static Events,
+        exit: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            id,
+            events,
+            instances: RwLock::default(),
+            exit: Box::new(exit),
+        }
+    }
+
+    /// Notes that an image is served at `mountpoint`.
+    pub fn insert(&self, mountpoint: &str, instance: Instance) {
+        let instance = Arc::new(instance);
+        self.instances
+            .write()
+            .insert(mountpoint.to_owned(), instance);
+    }
+
+    /// All that is served, by mountpoint.
+    pub fn instances(&self) -> Vec<(String, Arc<Instance>)> {
+        let instances = self.instances.read();
+        let pairs = instances
+            .iter()
+            .map(|(place, it)| (place.clone(), Arc::clone(it)));
+        pairs.collect()
+    }
+
+    /// The instance at a mountpoint; the only one if none is named.
+    pub fn instance(&self, mountpoint: Option<&str>) -> Option<Arc<Instance>> {
+        let instances = self.instances.read();
+        match mountpoint {
+            Some(mountpoint) => instances.get(mountpoint).cloned(),
+            None if instances.len() == 1 => instances.values().next().cloned(),
+            None => None,
+        }
+    }
+
+    /// Makes the process end soon.
+    pub(super) fn exit(&self) {
+        (self.exit)();
+    }
+}

@@ -1,0 +1,93 @@
+//! `GET /api/v1/tidegate/info`: what nydusd has no words for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::answer::{Refusal, json};
+use super::daemon::{Daemon, Instance};
+use crate::prefetch::ProgressSnapshot;
+use crate::store::{CacheFigures, LinkFigures, Snapshot};
+
+#[derive(Serialize)]
+struct Info {
+    version: &'static str,
+    id: Option<String>,
+    instances: BTreeMap<String, Served>,
+}
+
+#[derive(Serialize)]
+struct Served {
+    bootstrap: String,
+    root: Option<String>,
+    pinned: bool,
+    verify: String,
+    mounted_at: String,
+    sources: Vec<SourceInfo>,
+    cache: Cache,
+    prefetch: ProgressSnapshot,
+    link: LinkFigures,
+    counters: Snapshot,
+}
+
+#[derive(Serialize)]
+struct SourceInfo {
+    r#type: &'static str,
+    config: Value,
+}
+
+#[derive(Serialize)]
+struct Cache {
+    dir: Option<String>,
+    limit: Option<u64>,
+    used: Option<u64>,
+}
+
+pub(super) async fn info(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refusal> {
+    // The use of the cache is read from its disk.
+    let info = tokio::task::spawn_blocking(move || Info {
+        version: env!("CARGO_PKG_VERSION"),
+        id: daemon.id.clone(),
+        instances: daemon
+            .instances()
+            .into_iter()
+            .map(|(place, instance)| (place, served(&instance)))
+            .collect(),
+    });
+    match info.await {
+        Ok(info) => Ok(json(&info)),
+        Err(_) => Err(Refusal::unsupported("The daemon is ending")),
+    }
+}
+
+fn served(instance: &Instance) -> Served {
+    let image = &instance.image;
+    let used = instance.store.cache_figures();
+    Served {
+        bootstrap: image.path().display().to_string(),
+        root: image.root_digest().map(|root| format!("sha256:{root}")),
+        pinned: image.pinned(),
+        verify: instance.verify.to_string(),
+        mounted_at: humantime::format_rfc3339_seconds(instance.mounted).to_string(),
+        sources: instance
+            .sources
+            .iter()
+            .map(|source| SourceInfo {
+                r#type: source.kind,
+                config: source.config.clone(),
+            })
+            .collect(),
+        cache: Cache {
+            dir: instance.cache.as_ref().map(|dir| dir.display().to_string()),
+            limit: instance.cache_limit,
+            used: used.map(|CacheFigures { used, .. }| used),
+        },
+        prefetch: instance.prefetch.snapshot(),
+        link: instance.store.link(),
+        counters: instance.store.counters().snapshot(),
+    }
+}

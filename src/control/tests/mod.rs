@@ -1,0 +1,77 @@
+//! The table of metrics against what is written about it.
+
+use std::collections::BTreeSet;
+
+use super::metrics::{Kind, METRICS, PREFIX};
+
+const PAGE: &str = include_str!("../../../docs/metrics.md");
+const DASHBOARD: &str = include_str!("../../../docs/grafana.json");
+const API: &str = include_str!("../../../docs/openapi.yaml");
+const ROUTES: &str = include_str!("../router.rs");
+
+/// Names of metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    text.match_indices(PREFIX)
+        .map(|(at, _)| {
+            let name = text[at..].chars();
+            name.take_while(|&c| c.is_ascii_alphanumeric() || c == '_')
+                .collect()
+        })
+        .collect()
+}
+
+fn exported() -> BTreeSet<String> {
+    METRICS.iter().map(|metric| metric.exported()).collect()
+}
+
+#[test]
+fn every_metric_is_described_with_its_type_and_nothing_else_is() {
+    let described: BTreeSet<String> = PAGE
+        .lines()
+        .filter(|line| line.starts_with(&format!("| `{PREFIX}")))
+        .flat_map(|line| named(line.split('|').nth(1).unwrap_or_default()))
+        .collect();
+    assert_eq!(described, exported());
+    for metric in METRICS {
+        let start = format!("| `{}` |", metric.exported());
+        let line = PAGE.lines().find(|line| line.starts_with(&start)).unwrap();
+        let kind = match metric.kind {
+            Kind::Counter => "counter, ",
+            Kind::Gauge => "gauge, ",
+            Kind::Histogram => "histogram, ",
+        };
+        let unit = line.split('|').nth(2).unwrap().trim();
+        assert!(unit.starts_with(kind) && unit.len() > kind.len(), "{line}");
+        assert!(!metric.help.ends_with('.'), "{}", metric.help);
+    }
+}
+
+#[test]
+fn every_counter_of_the_store_is_a_metric() {
+    let counters = serde_json::to_value(crate::store::Snapshot::default()).unwrap();
+    let exported = exported();
+    for name in counters.as_object().unwrap().keys() {
+        let name = format!("{PREFIX}store_{name}_total");
+        assert!(exported.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_exist_and_all_of_them() {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let shown: BTreeSet<String> = named(&dashboard["panels"].to_string())
+        .into_iter()
+        .map(|name| name.trim_end_matches("_bucket").to_owned())
+        .collect();
+    assert_eq!(shown, exported());
+}
+
+#[test]
+fn every_endpoint_is_described() {
+    let paths = ROUTES.split('"').filter(|text| text.starts_with('/'));
+    let paths: BTreeSet<&str> = paths.collect();
+    assert!(paths.len() > 5);
+    for path in paths {
+        assert!(API.contains(&format!("\n  {path}:\n")), "{path}");
+    }
+}
