@@ -176,7 +176,7 @@ fn source_that_hangs_gives_eio_at_the_deadline_and_is_asked_again() {
     println!("EIO after {took:?}");
     assert_eq!(reply.unwrap_err().errno(), Some(libc::EIO));
     assert!(took >= deadline && took < 2 * deadline, "{took:?}");
-    assert_eq!(slow.source.in_flight(), 0);
+    slow.source.await_idle();
     slow.source.hang(false);
     assert_eq!(read_all(&mut guest, &[node]), [content(5)]);
     assert_eq!(slow.source.requests(), 2);

@@ -72,12 +72,20 @@ impl SlowSource {
 
     /// Waits until so many requests are under way.
     pub(crate) fn await_in_flight(&self, count: usize) {
+        self.await_state(count, |state| state.in_flight < count);
+    }
+
+    /// Waits until no request is under way.
+    pub(crate) fn await_idle(&self) {
+        self.await_state(0, |state| state.in_flight > 0);
+    }
+
+    fn await_state(&self, count: usize, unlike: impl Fn(&mut State) -> bool) {
         let state = self.state.lock().unwrap();
         let limit = Duration::from_secs(10);
-        let enough = |state: &mut State| state.in_flight < count;
         let (state, timeout) = self
             .changed
-            .wait_timeout_while(state, limit, enough)
+            .wait_timeout_while(state, limit, unlike)
             .unwrap();
         assert!(!timeout.timed_out(), "{count} requests, not {state:?}");
     }
