@@ -154,8 +154,9 @@ impl HostCache {
             return Ok(Some(opened));
         }
         let opened = Opened::new(cache, &self.epoch)?;
-        if self.limit.is_some() {
-            opened.usage.measure()?;
+        // Who evicts at this moment has just measured.
+        if let (Some(_), Some(right)) = (self.limit, opened.usage.try_evicting()) {
+            opened.usage.measure(&right)?;
         }
         Ok(Some(self.opened.get_or_init(|| opened)))
     }
