@@ -24,6 +24,10 @@ bench *args:
 bench-cold-start *args:
     scripts/bench-cold-start {{ args }}
 
+# Faults of a remote source, mixed at random: just chaos-sources --seconds 600
+chaos-sources *args:
+    scripts/chaos-sources {{ args }}
+
 # Build nydus-rs and virtiofsd to compare with.
 peers:
     scripts/peers
