@@ -69,12 +69,7 @@ impl CacheFile {
     ) -> io::Result<Self> {
         let place = match dir {
             None => Place::Private(tempfile::tempfile()?),
-            Some(dir) => Place::Shared(BlobFiles::open(
-                dir,
-                place::stem(blob),
-                blob.chunks,
-                blob.uncompressed_size,
-            )?),
+            Some(dir) => Place::Shared(BlobFiles::open(dir, place::stem(blob), blob.chunks)?),
         };
         let mut it = Self {
             place,

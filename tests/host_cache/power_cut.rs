@@ -63,9 +63,9 @@ fn fate(old: &[u8], now: &[u8], dice: &mut Dice) -> (&'static str, Option<Vec<u8
 fn tear(old: &[u8], now: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut after = now.to_vec();
     let old = |range: std::ops::Range<usize>| {
-        let there = old.get(range.start.min(old.len())..).unwrap_or_default();
-        let mut bytes = there[..there.len().min(range.len())].to_vec();
-        bytes.resize(range.len(), 0);
+        let mut bytes = vec![0; range.len()];
+        let there = old.len().clamp(range.start, range.end) - range.start;
+        bytes[..there].copy_from_slice(&old[range.start..range.start + there]);
         bytes
     };
     for start in (0..after.len()).step_by(PAGE) {

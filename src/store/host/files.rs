@@ -39,17 +39,12 @@ pub(in crate::store) struct BlobFiles {
 }
 
 impl BlobFiles {
-    /// Opens or makes the files of a blob of `chunks` chunks and `size` bytes,
-    /// for use: until they are closed nobody removes them.
+    /// Opens or makes the files of a blob of `chunks` chunks, for use: until
+    /// they are closed nobody removes them.
     ///
     /// # Errors
     /// When they cannot be opened, or are being removed all the time.
-    pub(in crate::store) fn open(
-        dir: &Path,
-        stem: String,
-        chunks: u32,
-        size: u64,
-    ) -> io::Result<Self> {
+    pub(in crate::store) fn open(dir: &Path, stem: String, chunks: u32) -> io::Result<Self> {
         let path = |ending| place::blob_path(dir, &stem, ending);
         for _ in 0..TRIES {
             let map = place::open_shared(&path(MAP))?;
@@ -61,11 +56,6 @@ impl BlobFiles {
                 continue;
             }
             let data = place::open_shared(&path(DATA))?;
-            if data.metadata()?.len() < size {
-                // Behind the end of a file XFS allocates more than is written. A
-                // size that cannot be is an image's lie, and no harm.
-                let _ = data.set_len(size);
-            }
             let table = place::open_shared(&path(TABLE))?;
             let len = u64::from(chunks).saturating_mul(record::LEN as u64);
             if table.metadata()?.len() != len {

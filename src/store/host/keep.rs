@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::elsewhere::Found;
-use super::usage::{Evicting, Promise};
+use super::usage::Promise;
 use super::{HostCache, Opened, evict, record, reflink};
 use crate::chunk::Chunk;
 use crate::store::cache_file::CacheFile;
@@ -180,14 +180,14 @@ impl HostCache {
             if let Some(promise) = opened.usage.charge(space, limit)? {
                 return Ok(Room::Given(Some(promise)));
             }
-            let Some(right) = opened.usage.try_evicting() else {
+            let Some(_right) = opened.usage.try_evicting() else {
                 if start.elapsed() > PATIENCE {
                     return Ok(Room::Full);
                 }
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             };
-            if !opened.make_room(&right, limit, space)? {
+            if !opened.make_room(limit, space)? {
                 *self.outage.stuck.lock() = Some(Instant::now() + Duration::from_secs(1));
                 return Ok(Room::Full);
             }
@@ -198,8 +198,8 @@ impl HostCache {
 impl Opened {
     /// Evicts until `space` fits under the limit, and some more. False: nothing
     /// could be evicted.
-    fn make_room(&self, right: &Evicting<'_>, limit: u64, space: u64) -> io::Result<bool> {
-        let used = self.usage.measure(right)?;
+    fn make_room(&self, limit: u64, space: u64) -> io::Result<bool> {
+        let used = self.usage.measure()?;
         if used.saturating_add(space) <= limit {
             return Ok(true);
         }

@@ -154,9 +154,8 @@ impl HostCache {
             return Ok(Some(opened));
         }
         let opened = Opened::new(cache, &self.epoch)?;
-        // Who evicts at this moment has just measured.
-        if let (Some(_), Some(right)) = (self.limit, opened.usage.try_evicting()) {
-            opened.usage.measure(&right)?;
+        if self.limit.is_some() {
+            opened.usage.measure()?;
         }
         Ok(Some(self.opened.get_or_init(|| opened)))
     }

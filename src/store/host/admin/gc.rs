@@ -71,7 +71,7 @@ impl CacheDirectory {
         self.remove_unfinished().map_err(&failed)?;
         self.tidy(options, &mut report).map_err(&failed)?;
         if let Some(limit) = options.limit {
-            let used = usage.measure(&right).map_err(&failed)?;
+            let used = usage.measure().map_err(&failed)?;
             let epoch = usage.change(|figures| {
                 figures.advance();
                 figures.epoch
@@ -82,7 +82,7 @@ impl CacheDirectory {
             report.evicted = evict::evict(&self.dir, epoch, wanted, credit).map_err(&failed)?;
         }
         report.index_entries = self.renew_index().map_err(self.failed("index"))?;
-        report.after = usage.measure(&right).map_err(&failed)?;
+        report.after = usage.measure().map_err(&failed)?;
         drop(right);
         Ok(report)
     }
