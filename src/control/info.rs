@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::answer::{Refusal, json};
 use super::daemon::{Daemon, Instance};
+use crate::backend::sources::SourceFigures;
 use crate::prefetch::ProgressSnapshot;
 use crate::store::{CacheFigures, LinkFigures, Snapshot};
 
@@ -31,6 +32,7 @@ struct Served {
     cache: Cache,
     prefetch: ProgressSnapshot,
     link: LinkFigures,
+    source_figures: Vec<SourceFigures>,
     counters: Snapshot,
 }
 
@@ -88,6 +90,7 @@ fn served(instance: &Instance) -> Served {
         },
         prefetch: instance.prefetch.snapshot(),
         link: instance.store.link(),
+        source_figures: instance.store.source_figures(),
         counters: instance.store.counters().snapshot(),
     }
 }

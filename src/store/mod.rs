@@ -57,7 +57,7 @@ use self::host::HostCache;
 use self::hot::{HotRead, Unserved};
 use self::spare::Spare;
 use self::tags::TagCache;
-use crate::backend::sources::Sources;
+use crate::backend::sources::{SourceFigures, Sources};
 use crate::backend::{Backend, Class};
 use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, ChunkRecords, NoRecords};
 use crate::destination::Destination;
@@ -281,6 +281,12 @@ impl Store {
     pub fn cache_limit(&self) -> Option<u64> {
         let dir = self.config.cache.as_ref();
         dir.and(self.config.cache_limit)
+    }
+
+    /// What each source did since the start, in the order in which they are
+    /// asked.
+    pub fn source_figures(&self) -> Vec<SourceFigures> {
+        self.sources.figures()
     }
 
     /// What was measured of the link to the sources.

@@ -17,6 +17,23 @@ macro_rules! store {
     };
 }
 
+/// A counter of each source.
+macro_rules! source {
+    ($field:ident, $help:expr) => {
+        Metric {
+            name: concat!("source_", stringify!($field)),
+            kind: Kind::Counter,
+            help: $help,
+            read: |instance, out| {
+                for figures in instance.store.source_figures() {
+                    let labels = vec![("source", figures.name)];
+                    out.labelled(labels, Value::Whole(figures.$field));
+                }
+            },
+        }
+    };
+}
+
 /// All metrics, in the order of `docs/metrics.md`.
 pub const METRICS: &[Metric] = &[
     Metric {
@@ -92,6 +109,24 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Bytes per second that all answers together bring, as estimated now",
         read: |instance, out| out.real(instance.store.link().bytes_per_second),
+    },
+    source!(requests, "Requests that were made of each source"),
+    source!(
+        errors,
+        "Requests that each source did not answer, and answers that broke off"
+    ),
+    source!(bytes, "Bytes that each source delivered"),
+    source!(lies, "Chunks of each source that failed their proof"),
+    Metric {
+        name: "source_resting",
+        kind: Kind::Gauge,
+        help: "1 for a source that is left out for now because it failed too often",
+        read: |instance, out| {
+            for figures in instance.store.source_figures() {
+                let resting = Value::Whole(figures.resting.into());
+                out.labelled(vec![("source", figures.name)], resting);
+            }
+        },
     },
     Metric {
         name: "cache_used_bytes",

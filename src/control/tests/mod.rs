@@ -68,7 +68,9 @@ fn the_dashboard_shows_metrics_that_exist_and_all_of_them() {
 
 #[test]
 fn every_endpoint_is_described() {
-    let paths = ROUTES.split('"').filter(|text| text.starts_with('/'));
+    let paths = ROUTES
+        .split('"')
+        .filter(|text| text.starts_with('/') && !text.contains(char::is_whitespace));
     let paths: BTreeSet<&str> = paths.collect();
     assert!(paths.len() > 5);
     for path in paths {
