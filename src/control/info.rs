@@ -12,7 +12,7 @@ use super::answer::{Refusal, json};
 use super::daemon::{Daemon, Instance};
 use crate::backend::sources::SourceFigures;
 use crate::prefetch::ProgressSnapshot;
-use crate::store::{CacheFigures, LinkFigures, Snapshot};
+use crate::store::{LinkFigures, Snapshot};
 
 #[derive(Serialize)]
 struct Info {
@@ -31,8 +31,9 @@ struct Served {
     sources: Vec<SourceInfo>,
     cache: Cache,
     prefetch: ProgressSnapshot,
-    link: LinkFigures,
+    /// In the order in which they are asked, mirrors among them.
     source_figures: Vec<SourceFigures>,
+    link: LinkFigures,
     counters: Snapshot,
 }
 
@@ -47,6 +48,7 @@ struct Cache {
     dir: Option<String>,
     limit: Option<u64>,
     used: Option<u64>,
+    evicted: Option<u64>,
 }
 
 pub(super) async fn info(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refusal> {
@@ -68,7 +70,7 @@ pub(super) async fn info(State(daemon): State<Arc<Daemon>>) -> Result<Response, 
 
 fn served(instance: &Instance) -> Served {
     let image = &instance.image;
-    let used = instance.store.cache_figures();
+    let figures = instance.store.cache_figures();
     Served {
         bootstrap: image.path().display().to_string(),
         root: image.root_digest().map(|root| format!("sha256:{root}")),
@@ -86,11 +88,12 @@ fn served(instance: &Instance) -> Served {
         cache: Cache {
             dir: instance.cache.as_ref().map(|dir| dir.display().to_string()),
             limit: instance.cache_limit,
-            used: used.map(|CacheFigures { used, .. }| used),
+            used: figures.and_then(|figures| figures.used),
+            evicted: figures.map(|figures| figures.evicted),
         },
         prefetch: instance.prefetch.snapshot(),
-        link: instance.store.link(),
         source_figures: instance.store.source_figures(),
+        link: instance.store.link(),
         counters: instance.store.counters().snapshot(),
     }
 }

@@ -283,8 +283,7 @@ impl Store {
         dir.and(self.config.cache_limit)
     }
 
-    /// What each source did since the start, in the order in which they are
-    /// asked.
+    /// What each source did since the start, in the order of the configuration.
     pub fn source_figures(&self) -> Vec<SourceFigures> {
         self.sources.figures()
     }

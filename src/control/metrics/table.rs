@@ -1,6 +1,7 @@
 //! The metrics.
 
 use super::{Kind, Metric, Samples, Value};
+use crate::backend::sources::SourceFigures;
 use crate::control::daemon::Instance;
 use crate::fuse::stats::{LATENCY_BOUNDS, OPERATIONS, READ};
 use crate::store::Snapshot;
@@ -13,23 +14,6 @@ macro_rules! store {
             kind: Kind::Counter,
             help: $help,
             read: |instance, out| out.whole(counters(instance).$field),
-        }
-    };
-}
-
-/// A counter of each source.
-macro_rules! source {
-    ($field:ident, $help:expr) => {
-        Metric {
-            name: concat!("source_", stringify!($field)),
-            kind: Kind::Counter,
-            help: $help,
-            read: |instance, out| {
-                for figures in instance.store.source_figures() {
-                    let labels = vec![("source", figures.name)];
-                    out.labelled(labels, Value::Whole(figures.$field));
-                }
-            },
         }
     };
 }
@@ -99,6 +83,36 @@ pub const METRICS: &[Metric] = &[
         "Chunks that could not be written to the cache"
     ),
     Metric {
+        name: "source_requests",
+        kind: Kind::Counter,
+        help: "Requests that were made of a source",
+        read: |instance, out| by_source(instance, out, |source| source.requests),
+    },
+    Metric {
+        name: "source_errors",
+        kind: Kind::Counter,
+        help: "Requests that a source did not answer, and answers that broke off",
+        read: |instance, out| by_source(instance, out, |source| source.errors),
+    },
+    Metric {
+        name: "source_bytes",
+        kind: Kind::Counter,
+        help: "Bytes that a source delivered",
+        read: |instance, out| by_source(instance, out, |source| source.bytes),
+    },
+    Metric {
+        name: "source_lies",
+        kind: Kind::Counter,
+        help: "Chunks of a source that failed their proof",
+        read: |instance, out| by_source(instance, out, |source| source.lies),
+    },
+    Metric {
+        name: "source_resting",
+        kind: Kind::Gauge,
+        help: "1 while a source is left out because it failed too often",
+        read: |instance, out| by_source(instance, out, |source| source.resting.into()),
+    },
+    Metric {
         name: "link_round_trip_seconds",
         kind: Kind::Gauge,
         help: "Time from a request to the first byte of its answer, as estimated now",
@@ -110,32 +124,24 @@ pub const METRICS: &[Metric] = &[
         help: "Bytes per second that all answers together bring, as estimated now",
         read: |instance, out| out.real(instance.store.link().bytes_per_second),
     },
-    source!(requests, "Requests that were made of each source"),
-    source!(
-        errors,
-        "Requests that each source did not answer, and answers that broke off"
-    ),
-    source!(bytes, "Bytes that each source delivered"),
-    source!(lies, "Chunks of each source that failed their proof"),
-    Metric {
-        name: "source_resting",
-        kind: Kind::Gauge,
-        help: "1 for a source that is left out for now because it failed too often",
-        read: |instance, out| {
-            for figures in instance.store.source_figures() {
-                let resting = Value::Whole(figures.resting.into());
-                out.labelled(vec![("source", figures.name)], resting);
-            }
-        },
-    },
     Metric {
         name: "cache_used_bytes",
         kind: Kind::Gauge,
         help: "Bytes of the host's cache directory, all images together, as the limit counts them",
         read: |instance, out| {
-            if let Some(figures) = instance.store.cache_figures() {
-                out.whole(figures.used);
+            let figures = instance.store.cache_figures();
+            if let Some(used) = figures.and_then(|figures| figures.used) {
+                out.whole(used);
             }
+        },
+    },
+    Metric {
+        name: "cache_evicted_bytes",
+        kind: Kind::Counter,
+        help: "Bytes of the host's cache that this daemon evicted",
+        read: |instance, out| {
+            let figures = instance.store.cache_figures();
+            out.whole(figures.map_or(0, |figures| figures.evicted));
         },
     },
     Metric {
@@ -221,6 +227,16 @@ pub const METRICS: &[Metric] = &[
 
 fn counters(instance: &Instance) -> Snapshot {
     instance.store.counters().snapshot()
+}
+
+fn by_source(instance: &Instance, out: &mut Samples, read: fn(&SourceFigures) -> u64) {
+    for (position, source) in instance.store.source_figures().iter().enumerate() {
+        let labels = vec![
+            ("position", position.to_string()),
+            ("source", source.name.clone()),
+        ];
+        out.labelled(labels, Value::Whole(read(source)));
+    }
 }
 
 fn by_operation(out: &mut Samples, values: [Value; OPERATIONS.len()]) {

@@ -68,10 +68,8 @@ fn the_dashboard_shows_metrics_that_exist_and_all_of_them() {
 
 #[test]
 fn every_endpoint_is_described() {
-    let paths = ROUTES
-        .split('"')
-        .filter(|text| text.starts_with('/') && !text.contains(char::is_whitespace));
-    let paths: BTreeSet<&str> = paths.collect();
+    let literals = ROUTES.split('"').skip(1).step_by(2);
+    let paths: BTreeSet<&str> = literals.filter(|text| text.starts_with('/')).collect();
     assert!(paths.len() > 5);
     for path in paths {
         assert!(API.contains(&format!("\n  {path}:\n")), "{path}");

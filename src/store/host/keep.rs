@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -211,6 +212,7 @@ impl Opened {
             figures.epoch
         })?;
         let freed = evict::evict(&self.dir, epoch, wanted, |bytes| self.usage.credit(bytes))?;
+        self.evicted.fetch_add(freed, Relaxed);
         log::debug!(
             "Evicted {freed} bytes of {wanted} from {}",
             self.dir.display()

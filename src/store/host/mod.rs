@@ -32,7 +32,7 @@ mod usage;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU16;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -66,8 +66,11 @@ pub(super) struct HostCache {
 /// How much a cache directory holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CacheFigures {
-    /// Bytes on the disk and bytes promised to writers, of all images.
-    pub used: u64,
+    /// Bytes on the disk and bytes promised to writers, of all images; none
+    /// while nobody has a limit.
+    pub used: Option<u64>,
+    /// Bytes that this process evicted.
+    pub evicted: u64,
 }
 
 /// The parts of a directory that all blobs share.
@@ -76,6 +79,8 @@ struct Opened {
     usage: Arc<Usage>,
     elsewhere: Option<Elsewhere>,
     recency: Recency,
+    /// Bytes that this process evicted.
+    evicted: AtomicU64,
 }
 
 impl HostCache {
@@ -113,10 +118,13 @@ impl HostCache {
         Ok(file)
     }
 
-    /// How much the directory holds, once it was opened and measured.
+    /// How much the directory holds, once it was opened.
     pub(super) fn figures(&self) -> Option<CacheFigures> {
-        let figures = self.opened.get()?.usage.get()?;
-        Some(CacheFigures { used: figures.used })
+        let opened = self.opened.get()?;
+        Some(CacheFigures {
+            used: opened.usage.get().map(|figures| figures.used),
+            evicted: opened.evicted.load(Relaxed),
+        })
     }
 
     /// Bytes of a chunk that another blob's cache on this host has. Nobody has
@@ -172,6 +180,7 @@ impl Opened {
             log::warn!("Cannot open the chunk index in {dir}: {error}; going without");
         });
         Ok(Self {
+            evicted: AtomicU64::new(0),
             recency: Recency::start(&usage),
             elsewhere: elsewhere.ok(),
             usage,
