@@ -1,6 +1,7 @@
 //! From the stored form of a chunk to its bytes, never allocating more than
 //! the chunk's own length.
 
+use std::cell::RefCell;
 use std::io::Read as _;
 
 use bytes::Bytes;
@@ -67,12 +68,23 @@ fn gzip(stored: &[u8], wanted: usize) -> Result<Vec<u8>, Damage> {
     }
 }
 
+thread_local! {
+    /// Making a context costs as much as decompressing 50 KiB: each thread
+    /// keeps one, of about 160 KiB.
+    static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 fn zstd(stored: &[u8], wanted: usize) -> Result<Vec<u8>, Damage> {
     let mut out = vec![0; wanted];
-    let got = zstd::bulk::Decompressor::new()
-        .and_then(|mut context| context.decompress_to_buffer(stored, out.as_mut_slice()))
-        .map_err(|why| refused("zstd", why))?;
-    out.truncate(got);
+    let got = ZSTD.with_borrow_mut(|kept| {
+        let context = match kept {
+            Some(context) => context,
+            None => kept.insert(zstd::bulk::Decompressor::new()?),
+        };
+        // Each call begins a frame anew, also after one that failed.
+        context.decompress_to_buffer(stored, out.as_mut_slice())
+    });
+    out.truncate(got.map_err(|why| refused("zstd", why))?);
     Ok(out)
 }
 
