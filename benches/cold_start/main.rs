@@ -61,12 +61,20 @@ struct Options {
     /// Leave nydusd out.
     #[arg(long)]
     no_peers: bool,
+    /// Also measure Tidegate with these options, separated by blanks; may be
+    /// given several times.
+    #[arg(long, allow_hyphen_values = true)]
+    variant: Vec<String>,
     /// Leave Tidegate out.
     #[arg(long)]
     only_peers: bool,
     /// Also write the numbers here.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the registry's log of the last sample here: each request with its
+    /// range and times.
+    #[arg(long)]
+    log: Option<PathBuf>,
     /// Be the registry of the blobs in this directory.
     #[arg(long, hide = true)]
     registry: Option<PathBuf>,
@@ -92,6 +100,10 @@ fn main() -> io::Result<()> {
     if !options.only_peers {
         sides.push(Side::tidegate());
     }
+    for variant in &options.variant {
+        let words: Vec<&str> = variant.split_whitespace().collect();
+        sides.push(Side::tidegate_with(&format!("tidegate {variant}"), &words));
+    }
     if !options.no_peers {
         sides.extend([Side::AMPLIFYING, Side::PLAIN]);
     }
@@ -103,6 +115,7 @@ fn main() -> io::Result<()> {
         python,
         servers: options.servers,
         sides,
+        log: options.log,
         report: Report::default(),
     };
     rows::run(&mut bench)?;

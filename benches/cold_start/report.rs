@@ -16,6 +16,8 @@ use crate::support::registry::Counts;
 pub(crate) struct Sample {
     pub(crate) outcome: Outcome,
     pub(crate) counts: Counts,
+    /// Seconds of CPU of the daemon, its start included.
+    pub(crate) cpu: f64,
 }
 
 /// Medians of a row on one side.
@@ -29,6 +31,7 @@ pub(crate) struct Line {
     pub(crate) requests: f64,
     pub(crate) bytes: f64,
     pub(crate) most: f64,
+    pub(crate) cpu: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     /// Of all runs together.
@@ -49,6 +52,7 @@ impl Line {
             requests: middle(&|s| float(s.counts.blob_gets)),
             bytes: middle(&|s| float(s.counts.bytes)),
             most: middle(&|s| float(s.counts.most_in_flight)),
+            cpu: middle(&|s| s.cpu),
             p50_ms: middle(&|s| percentile(&s.outcome.latencies, 0.50)),
             p99_ms: middle(&|s| percentile(&s.outcome.latencies, 0.99)),
             wrong: samples.iter().map(|s| s.outcome.wrong).sum(),
@@ -66,8 +70,19 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn head(&self) {
         println!(
-            "{:<34} {:<26} {:>8} {:>6} {:>9} {:>5} {:>9} {:>9} {:>6} {:>5} {:>6}",
-            "row", "side", "s", "GETs", "MiB", "most", "p50 ms", "p99 ms", "wrong", "EIO", "ratio"
+            "{:<36} {:<26} {:>8} {:>6} {:>8} {:>5} {:>6} {:>8} {:>8} {:>6} {:>5} {:>6}",
+            "row",
+            "side",
+            "s",
+            "GETs",
+            "MiB",
+            "most",
+            "CPU s",
+            "p50 ms",
+            "p99 ms",
+            "wrong",
+            "EIO",
+            "ratio"
         );
     }
 
@@ -81,13 +96,14 @@ impl Report {
         for line in lines {
             let ratio = time.map(|best| line.seconds / best);
             println!(
-                "{:<34} {:<26} {:>8.3} {:>6.0} {:>9.2} {:>5.0} {:>9.2} {:>9.2} {:>6} {:>5} {:>6}",
+                "{:<36} {:<26} {:>8.3} {:>6.0} {:>8.2} {:>5.0} {:>6.2} {:>8.2} {:>8.2} {:>6} {:>5} {:>6}",
                 line.row,
                 line.side,
                 line.seconds,
                 line.requests,
                 line.bytes / 1_048_576.0,
                 line.most,
+                line.cpu,
                 line.p50_ms,
                 line.p99_ms,
                 line.wrong,
@@ -96,7 +112,7 @@ impl Report {
             );
             self.rows.push(json!({
                 "row": line.row, "side": line.side, "runs": line.runs, "seconds": line.seconds,
-                "requests": line.requests, "bytes": line.bytes, "most_in_flight": line.most,
+                "requests": line.requests, "bytes": line.bytes, "most_in_flight": line.most, "cpu_seconds": line.cpu,
                 "p50_ms": line.p50_ms, "p99_ms": line.p99_ms, "wrong": line.wrong,
                 "failed": line.failed, "time_ratio": ratio,
                 "bytes_ratio": bytes.map(|best| line.bytes / best),

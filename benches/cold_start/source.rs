@@ -49,8 +49,12 @@ impl Source {
     }
 
     pub(crate) fn counts(&self) -> io::Result<Counts> {
-        let text = self.ask("GET", "/_counts", "")?;
-        serde_json::from_str(&text).map_err(io::Error::other)
+        serde_json::from_str(&self.ask("GET", "/_counts", "")?).map_err(io::Error::other)
+    }
+
+    /// Each request with its times, as JSON.
+    pub(crate) fn log(&self) -> io::Result<String> {
+        self.ask("GET", "/_log", "")
     }
 
     /// One request and its answer's body.

@@ -9,6 +9,7 @@ pub(crate) mod random;
 mod start;
 mod whole;
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub(crate) struct Bench {
     pub(crate) servers: Option<PathBuf>,
     /// Daemons to compare.
     pub(crate) sides: Vec<Side>,
+    /// Where the registry's log of the last sample goes.
+    pub(crate) log: Option<PathBuf>,
     pub(crate) report: Report,
 }
 
@@ -90,6 +93,9 @@ impl Bench {
                 // Who goes first takes turns too.
                 let index = (turn + run) % contenders.len();
                 samples[index].push(contenders[index].sample(network, work)?);
+                if let Some(path) = &self.log {
+                    fs::write(path, contenders[index].world.registry.log()?)?;
+                }
             }
         }
         let lines: Vec<Line> = contenders
@@ -124,6 +130,11 @@ impl Contender<'_> {
             io::Error::other(format!("{}: {error}: {said}", self.side.name()))
         })?;
         let counts = registry.counts()?;
-        Ok(Sample { outcome, counts })
+        let cpu = started.daemon.cpu()?.as_secs_f64();
+        Ok(Sample {
+            outcome,
+            counts,
+            cpu,
+        })
     }
 }
