@@ -6,8 +6,6 @@
 //! exist. Where a file system knows no locks, everything is granted: they save
 //! work and keep order, no right byte hangs on them.
 
-#![allow(dead_code)] // DAX pins are to come.
-
 use std::fs::File;
 use std::io;
 use std::ops::Range;
