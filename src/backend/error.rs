@@ -164,14 +164,6 @@ pub enum BackendError {
         /// The source.
         source_name: Box<str>,
     },
-    /// The source asked to be left alone and no other is there.
-    #[error("{source_name} asked to be left alone; it is asked again in {} s", left.as_secs() + 1)]
-    Resting {
-        /// The source.
-        source_name: Box<str>,
-        /// Time until then.
-        left: Duration,
-    },
     /// There is no source.
     #[error("No source of blobs is configured")]
     NoSource,
@@ -255,8 +247,7 @@ impl BackendError {
             | Self::TimedOut { .. }
             | Self::CutShort { .. }
             | Self::TooLong { .. }
-            | Self::ProxyDown { .. }
-            | Self::Resting { .. } => true,
+            | Self::ProxyDown { .. } => true,
             Self::Refused { status, .. } => match status {
                 408 | 425 | 429 => true,
                 501 | 505 => false,
@@ -277,7 +268,6 @@ impl BackendError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::Resting { left, .. } => Some(*left),
             Self::Io { .. }
             | Self::BadId { .. }
             | Self::Open { .. }
@@ -314,8 +304,26 @@ impl BackendError {
             | Self::TooLong { .. }
             | Self::Redirect { .. }
             | Self::ProxyDown { .. }
-            | Self::Resting { .. }
             | Self::NoSource => false,
+        }
+    }
+
+    /// Whether the error speaks against the source, and not about the blob.
+    pub fn blames_source(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => !matches!(status, 404 | 410 | 416),
+            Self::Io { .. }
+            | Self::Setup { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::RangeIgnored { .. }
+            | Self::WrongRange { .. }
+            | Self::CutShort { .. }
+            | Self::TooLong { .. }
+            | Self::Redirect { .. }
+            | Self::Credentials { .. }
+            | Self::ProxyDown { .. } => true,
+            Self::BadId { .. } | Self::Open { .. } | Self::Short { .. } | Self::NoSource => false,
         }
     }
 
@@ -336,7 +344,6 @@ impl BackendError {
             | Self::Redirect { .. }
             | Self::Credentials { .. }
             | Self::ProxyDown { .. }
-            | Self::Resting { .. }
             | Self::NoSource => false,
         }
     }

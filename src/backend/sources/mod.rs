@@ -1,30 +1,28 @@
-//! Several sources of one image's blobs: in order, with health and retries.
+//! Several sources of one image's blobs, in order.
 //!
-//! A range is asked of the first source that is healthy. One that fails, or has
-//! not begun to deliver within its patience, passes the turn on at once; only
-//! when all have failed is there a pause, jittered and growing, before the next
-//! round. A source that fails too often in a row is left out for a while
-//! (`breaker`), and one that lied about a chunk is asked last for it. When all
-//! are left out they are asked all the same: there is nothing to lose.
+//! A range is asked of the first source; when that fails, at once of the next;
+//! when all have failed, again of those whose error may pass, after a pause. A
+//! source that is slow to answer gets company, and one that fails again and
+//! again is left out until a small request on the side succeeds.
+//!
+//! May use: the words of `backend`. Used by: `store`, `config`, `cli`.
 
-mod breaker;
-mod lane;
+mod entry;
+mod health;
 mod policy;
+mod round;
+
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use self::entry::Entry;
+use super::{Backend, BackendError, BlobRange, Body};
 
-use super::{Backend, BackendError, BlobRange, Body, Class};
-use lane::Lane;
-
-pub use lane::SourceFigures;
+pub use entry::SourceFigures;
+pub use health::Breaker;
 pub use policy::Policy;
 
 /// Sources by position, one bit each: those to be asked last.
@@ -46,14 +44,16 @@ pub struct Opened {
     pub body: Body,
 }
 
-/// Sources in the order in which they are asked.
+/// Sources in the order in which they are asked. Clones share health and
+/// counters.
+#[derive(Clone)]
 pub struct Sources {
-    lanes: Vec<Lane>,
+    entries: Arc<[Arc<Entry>]>,
 }
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.lanes.iter().map(|lane| lane.backend.describe());
+        let names = self.entries.iter().map(|entry| entry.backend.describe());
         f.debug_list().entries(names).finish()
     }
 }
@@ -68,127 +68,58 @@ impl Sources {
     /// Several sources, asked in this order: peers and mirrors first, the origin
     /// last.
     pub fn new(sources: Vec<Source>) -> Self {
-        let lanes = sources.into_iter().map(Lane::new).collect();
-        Self { lanes }
+        let entries = sources
+            .into_iter()
+            .map(|source| Arc::new(Entry::new(source)));
+        Self {
+            entries: entries.collect(),
+        }
     }
 
     /// Number of sources.
     pub fn len(&self) -> usize {
-        self.lanes.len()
+        self.entries.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.entries.is_empty()
     }
 
     /// Asks the sources in order for a range, those in `avoid` last, until one
-    /// agrees to deliver it. Dropping the future ends all requests.
+    /// agrees to deliver it. There is no limit in time but those of the sources
+    /// and their policies: a caller that waits no longer drops the future.
     ///
     /// # Errors
-    /// What the last of them said, preferring what may pass.
+    /// What the last source in order said last.
     pub async fn open(&self, range: BlobRange<'_>, avoid: Avoid) -> Result<Opened, BackendError> {
-        let policies = || self.lanes.iter().map(|lane| &lane.policy);
-        let rounds = policies().map(|policy| policy.retry_limit).max();
-        let longest = policies().map(|policy| policy.longest_pause).max();
-        let longest = longest.unwrap_or_default();
-        let first = policies().map(|policy| policy.first_pause).min();
-        let mut pauses = ExponentialBuilder::new()
-            .with_min_delay(first.unwrap_or_default())
-            .with_max_delay(longest)
-            .with_max_times(usize::try_from(rounds.unwrap_or(0)).unwrap_or(0))
-            .with_jitter()
-            .build();
-        loop {
-            let error = match self.round(range, avoid).await {
-                Ok(opened) => return Ok(opened),
-                Err(error) => error,
-            };
-            let asked = error.retry_after().unwrap_or_default();
-            let pause = pauses.next().filter(|_| {
-                // Who asks for a longer pause than we have is not waited for.
-                error.is_retryable() && asked <= longest
-            });
-            let Some(pause) = pause else {
-                return Err(error);
-            };
-            log::debug!("{error}; asking again in {:?}", pause.max(asked));
-            tokio::time::sleep(pause.max(asked)).await;
-        }
-    }
-
-    /// Asks each source once.
-    async fn round(&self, range: BlobRange<'_>, avoid: Avoid) -> Result<Opened, BackendError> {
-        let mut order = self.order(avoid).into_iter().peekable();
-        let mut asked = FuturesUnordered::new();
-        let mut worst: Option<BackendError> = None;
-        let mut patience = Duration::ZERO;
-        loop {
-            if asked.is_empty() {
-                let Some((at, lane)) = order.next() else {
-                    return Err(worst.unwrap_or(BackendError::NoSource));
-                };
-                patience = lane.policy.patience;
-                asked.push(lane.ask(at, range));
-            }
-            let may_pass_on = order.peek().is_some() && range.class != Class::Prefetch;
-            tokio::select! {
-                Some(answer) = asked.next() => match answer {
-                    Ok(opened) => return Ok(opened),
-                    Err(error) => {
-                        let keep = worst.as_ref().is_some_and(BackendError::is_retryable);
-                        if !keep {
-                            worst = Some(error);
-                        }
-                    }
-                },
-                () = tokio::time::sleep(patience), if may_pass_on => {
-                    if let Some((at, lane)) = order.next() {
-                        patience = lane.policy.patience;
-                        asked.push(lane.ask(at, range));
-                    }
-                }
-            }
-        }
-    }
-
-    /// The sources in the order in which they are to be asked now: healthy ones
-    /// first, those to be avoided behind them, those left out only if there are
-    /// no others.
-    fn order(&self, avoid: Avoid) -> Vec<(usize, &Lane)> {
-        let all = || self.lanes.iter().enumerate();
-        let mut order: Vec<_> = all()
-            .filter(|(_, lane)| lane.breaker.rests(&lane.policy).is_none())
-            .collect();
-        if order.is_empty() {
-            order = all().collect();
-        }
-        order.sort_by_key(|(at, _)| avoid >> (*at).min(63) & 1);
-        order
+        self.ask(range, avoid).await
     }
 
     /// Notes that a body ended with an error after it was opened.
     pub fn broke(&self, source: usize, error: &BackendError) {
-        if let Some(lane) = self.lanes.get(source) {
-            lane.broke(error);
+        if let Some(entry) = self.entries.get(source) {
+            entry.failed(error);
         }
     }
 
     /// Notes that a source delivered bytes that failed their proof.
     pub fn lied(&self, source: usize) {
-        if let Some(lane) = self.lanes.get(source) {
-            lane.lied();
+        if let Some(entry) = self.entries.get(source) {
+            entry.lied();
         }
     }
 
     /// What a source is, for messages.
     pub fn describe(&self, source: usize) -> String {
-        let lane = self.lanes.get(source);
-        lane.map(|lane| lane.backend.describe()).unwrap_or_default()
+        let entry = self.entries.get(source);
+        entry
+            .map(|entry| entry.backend.describe())
+            .unwrap_or_default()
     }
 
     /// What each source did since the start, in order.
     pub fn figures(&self) -> Vec<SourceFigures> {
-        self.lanes.iter().map(Lane::figures).collect()
+        self.entries.iter().map(|entry| entry.figures()).collect()
     }
 }

@@ -11,12 +11,13 @@ pub struct Policy {
     /// random between the full length and twice that.
     pub first_pause: Duration,
     /// Longest pause, without the random part. A source that asks to be left
-    /// alone for longer (`Retry-After`) is not waited for.
+    /// alone for longer (`Retry-After`) is left alone for up to a minute.
     pub longest_pause: Duration,
     /// A range that a source has not begun to deliver after this long is asked
     /// of the next one as well, unless it is prefetched.
     pub patience: Duration,
-    /// Failures in a row after which the source is left out.
+    /// Failures in a row after which the source is left out. A success takes
+    /// back one failure, wrong bytes count as two.
     pub failures: u32,
     /// How long it is left out before it is tried again, at random up to twice
     /// that; it doubles with each failed trial, up to 16 times this.
