@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::body::{Step, Steps};
+use super::connection::Connection;
 use super::control;
 use super::counts::{Entry, Ticket};
 use super::fault;
@@ -22,32 +23,7 @@ use super::links::Link;
 use super::server::State;
 use super::settings::{On, What};
 use super::target::Target;
-use super::wire::Ending;
 use super::{auth, blob, timer};
-
-/// One connection's own state.
-#[derive(Debug)]
-pub(super) struct Connection {
-    second_port: bool,
-    fresh: AtomicBool,
-    /// This answer is not paced.
-    pub(super) free: Arc<AtomicBool>,
-    /// Close with RST.
-    pub(super) reset: Arc<AtomicBool>,
-    pub(super) ending: Ending,
-}
-
-impl Connection {
-    pub(super) fn new(second_port: bool) -> Self {
-        Self {
-            second_port,
-            fresh: AtomicBool::new(true),
-            free: Arc::default(),
-            reset: Arc::default(),
-            ending: Ending::default(),
-        }
-    }
-}
 
 /// What an answer is made from.
 pub(super) struct Asked<'a> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::answer::Connection;
+use super::connection::Connection;
 use super::counts::Ticket;
 use super::timer;
 use super::wire::Ending;

@@ -28,7 +28,7 @@
 //! * [`settings`]: every knob. `auth` switches Basic or Bearer on (with a
 //!   `/token` endpoint), `redirect` sends blob requests over so many hops to a
 //!   signed, expiring link, on another port if wanted.
-//! * [`link`] and [`wire`]: bandwidth. One link for all connections, taken in
+//! * [`link`], [`wire`] and [`connection`]: bandwidth. One link for all connections, taken in
 //!   slices of a fraction of a millisecond, so that streams share it fairly.
 //! * [`answer`], [`blob`], [`body`], [`fault`]: what is answered, and what goes wrong.
 //! * [`auth`], [`links`]: tokens; redirects and signed links.
@@ -43,6 +43,7 @@ mod answer;
 mod auth;
 mod blob;
 mod body;
+mod connection;
 mod control;
 pub mod counts;
 mod dice;

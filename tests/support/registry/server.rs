@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
-use super::answer::{self, Connection};
+use super::answer;
 use super::auth::Tokens;
+use super::connection::Connection;
 use super::counts::Tally;
 use super::fault::Faults;
 use super::link::Link;

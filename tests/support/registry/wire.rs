@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::answer::Connection;
+use super::connection::Connection;
 use super::counts::Ticket;
 use super::link::Link;
 use super::timer;
