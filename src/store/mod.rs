@@ -245,8 +245,7 @@ impl Store {
             }
         });
         if joined.raised {
-            self.fetcher.promote(&chunk, class);
-            self.pump();
+            self.promote(&chunk, class);
         }
         joined
     }

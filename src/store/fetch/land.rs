@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::plan::Part;
-use super::ripe::Ripe;
+use super::ripe::{REST, Ripe, Start, Watch};
 use super::{Arrived, Fault};
 use crate::backend::Class;
 use crate::chunk::Chunk;
@@ -42,10 +42,40 @@ impl Store {
             stored,
         };
         let class = class.unwrap_or(Class::Prefetch);
-        if self.fetcher.ripe.lock().push(ripe, class) {
-            let store = Arc::clone(self);
-            tokio::task::spawn_blocking(move || store.work());
+        let start = self.fetcher.ripe.lock().push(ripe, class);
+        match start {
+            Start::Worker => self.start_worker(),
+            Start::Watch => self.watch_guesses(),
+            Start::Nothing => {}
         }
+    }
+
+    /// Has a chunk that came in already worked on before others.
+    pub(super) fn hurry(self: &Arc<Self>, chunk: &Chunk) {
+        if self.fetcher.ripe.lock().promote(chunk, Class::Demand) {
+            self.start_worker();
+        }
+    }
+
+    /// Has guesses worked on when readers rest, until there are none.
+    fn watch_guesses(self: &Arc<Self>) {
+        let store = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(REST).await;
+                let watch = store.fetcher.ripe.lock().watch();
+                match watch {
+                    Watch::Worker => store.start_worker(),
+                    Watch::Wait => {}
+                    Watch::End => return,
+                }
+            }
+        });
+    }
+
+    fn start_worker(self: &Arc<Self>) {
+        let store = Arc::clone(self);
+        tokio::task::spawn_blocking(move || store.work());
     }
 
     /// Works until nothing waits.

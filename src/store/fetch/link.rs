@@ -23,6 +23,10 @@ const SAMPLE_BYTES: u64 = 64 << 10;
 const RATE_WEIGHT: f64 = 0.3;
 const FULL_SAMPLE: f64 = 4e-3;
 
+/// Round trip that windows of readahead are made for at least: shorter ones are
+/// hidden behind the work on this side.
+const SHORTEST: f64 = 0.01;
+
 /// How fast the round trip that is believed grows towards longer ones; shorter
 /// ones are believed at once.
 const RTT_WEIGHT: f64 = 1.0 / 64.0;
@@ -43,6 +47,8 @@ pub(super) struct Limits {
     pub(super) round_trip: u64,
     /// Bytes of readahead under way at once while nobody waits.
     pub(super) readahead: u64,
+    /// Bytes that readahead is in front of its reader at most.
+    pub(super) distance: u64,
     /// Bytes of readahead under way at once while somebody waits.
     pub(super) beside: u64,
     /// Bytes of prefetch under way at once while nobody waits.
@@ -129,9 +135,12 @@ impl Link {
         let carried = figures.round_trip_seconds * figures.bytes_per_second;
         let times = |n: f64, least: f64, most: f64| bytes((carried * n).clamp(least, most));
         const MIB: f64 = 1_048_576.0;
+        let stretch =
+            SHORTEST.max(figures.round_trip_seconds) / figures.round_trip_seconds.max(1e-6);
         Limits {
             round_trip: times(1.0, 0.0, 16.0 * MIB),
-            readahead: times(2.0, MIB / 16.0, 32.0 * MIB),
+            readahead: times(2.0 * stretch, MIB / 16.0, 32.0 * MIB),
+            distance: times(8.0 * stretch, MIB / 16.0, 32.0 * MIB),
             beside: times(1.0, MIB / 16.0, 16.0 * MIB),
             prefetch: times(2.0, MIB / 4.0, 32.0 * MIB),
             trickle: times(0.25, MIB / 16.0, 2.0 * MIB),

@@ -95,12 +95,6 @@ impl Fetcher {
     pub(super) fn link(&self) -> LinkFigures {
         self.link.figures()
     }
-
-    /// A reader waits for a chunk that may be wanted for later already.
-    pub(super) fn promote(&self, chunk: &Chunk, class: Class) {
-        self.queue.lock().promote(chunk, class);
-        self.ripe.lock().promote(chunk, class);
-    }
 }
 
 /// The answer to a want.
@@ -135,7 +129,7 @@ impl Store {
             queue.attach(chunk, class, avoid, tell)
         };
         if class == Class::Demand {
-            self.fetcher.ripe.lock().promote(&chunk, class);
+            self.hurry(&chunk);
         }
         match attached {
             Attached::Here(arrived) => return Wanted::Here(arrived),
@@ -163,6 +157,13 @@ impl Store {
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.fetcher.queue.lock().len() == 0
+    }
+
+    /// A reader waits for a chunk that is wanted for later already.
+    pub(super) fn promote(self: &Arc<Self>, chunk: &Chunk, class: Class) {
+        self.fetcher.queue.lock().promote(chunk, class);
+        self.hurry(chunk);
+        self.pump();
     }
 
     /// Starts requests as long as the limits allow and something is wanted.

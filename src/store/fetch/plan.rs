@@ -27,6 +27,8 @@ const GUESS: u64 = 2 << 20;
 /// A chunk of a request, with what must be held until it is in the cache.
 pub(super) struct Part {
     pub(super) chunk: Chunk,
+    /// Whether nobody asked for it: it came along.
+    pub(super) guessed: bool,
     pub(super) _claim: Option<Claim>,
     pub(super) _room: Permit,
 }
@@ -77,6 +79,7 @@ impl Store {
         let first = if taken.owned {
             Part {
                 chunk,
+                guessed: false,
                 _claim: None,
                 _room: None,
             }
@@ -129,6 +132,7 @@ impl Store {
             let part = match taken {
                 Some(true) => Part {
                     chunk: next,
+                    guessed: false,
                     _claim: None,
                     _room: None,
                 },
@@ -177,6 +181,7 @@ impl Store {
             let part = match waiting {
                 Some(true) => Part {
                     chunk: next,
+                    guessed: false,
                     _claim: None,
                     _room: None,
                 },
@@ -198,7 +203,10 @@ impl Store {
                         return;
                     }
                     reach.guess -= more;
-                    part
+                    Part {
+                        guessed: true,
+                        ..part
+                    }
                 }
             };
             plan.parts.push(part);
@@ -226,6 +234,7 @@ impl Store {
         };
         Some(Part {
             chunk: *chunk,
+            guessed: false,
             _claim: claim,
             _room: room,
         })

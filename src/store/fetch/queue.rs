@@ -306,6 +306,7 @@ mod tests {
     const WIDE: Limits = Limits {
         round_trip: 1 << 20,
         readahead: 1 << 20,
+        distance: 1 << 20,
         beside: 1 << 20,
         prefetch: 1 << 20,
         trickle: 1,

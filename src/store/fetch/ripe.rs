@@ -2,13 +2,40 @@
 //! the most urgent first. No I/O.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::plan::Part;
 use super::queue::list;
 use crate::backend::Class;
 use crate::chunk::Chunk;
+
+/// How long no reader has to wait before chunks that came along are worked on:
+/// most of them are never asked for, and those that are, are then worked on at
+/// once.
+pub(super) const REST: Duration = Duration::from_millis(5);
+
+/// What is to be started after a chunk came in. A worker is counted already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Start {
+    Worker,
+    /// Someone who looks after the guesses.
+    Watch,
+    Nothing,
+}
+
+/// What whoever looks after the guesses is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Watch {
+    /// Start a worker, which is counted already, and look again.
+    Worker,
+    /// Look again after [`REST`].
+    Wait,
+    /// There are none any more.
+    End,
+}
 
 /// A chunk that came in, in stored form.
 pub(super) struct Ripe {
@@ -22,6 +49,12 @@ pub(super) struct Ripening {
     waiting: HashMap<Chunk, Ripe>,
     /// One list per class; entries that moved on are skipped.
     lists: [VecDeque<Chunk>; 3],
+    /// Chunks that came along with others: their turn is when readers rest.
+    guesses: VecDeque<Chunk>,
+    /// Whether someone looks after the guesses.
+    watched: bool,
+    /// When a chunk that a reader waits for last came in.
+    demanded: Option<Instant>,
     workers: usize,
     /// Workers that are busy with prefetch.
     prefetching: usize,
@@ -33,6 +66,9 @@ impl Default for Ripening {
         Self {
             waiting: HashMap::new(),
             lists: Default::default(),
+            guesses: VecDeque::new(),
+            watched: false,
+            demanded: None,
             workers: 0,
             prefetching: 0,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -41,25 +77,68 @@ impl Default for Ripening {
 }
 
 impl Ripening {
-    /// Adds a chunk; true when a worker should be started, which is then
-    /// counted.
-    pub(super) fn push(&mut self, ripe: Ripe, class: Class) -> bool {
-        let chunk = ripe.part.chunk;
+    /// Adds a chunk.
+    pub(super) fn push(&mut self, ripe: Ripe, class: Class) -> Start {
+        let (chunk, guessed) = (ripe.part.chunk, ripe.part.guessed);
         self.waiting.insert(chunk, ripe);
+        if guessed && class != Class::Demand {
+            self.guesses.push_back(chunk);
+            return if std::mem::replace(&mut self.watched, true) {
+                Start::Nothing
+            } else {
+                Start::Watch
+            };
+        }
         self.line_up(chunk, class);
+        if self.start() {
+            Start::Worker
+        } else {
+            Start::Nothing
+        }
+    }
+
+    /// Moves a waiting chunk forward; true when a worker should be started,
+    /// which is then counted.
+    pub(super) fn promote(&mut self, chunk: &Chunk, class: Class) -> bool {
+        let waits = self.waiting.contains_key(chunk);
+        if waits {
+            self.line_up(*chunk, class);
+        }
+        waits && self.start()
+    }
+
+    /// For the one who looks after the guesses: what to do now.
+    pub(super) fn watch(&mut self) -> Watch {
+        while let Some(chunk) = self.guesses.front()
+            && !self.waiting.contains_key(chunk)
+        {
+            self.guesses.pop_front();
+        }
+        if self.guesses.is_empty() {
+            self.watched = false;
+            return Watch::End;
+        }
+        if self.readers_rest() && self.start() {
+            Watch::Worker
+        } else {
+            Watch::Wait
+        }
+    }
+
+    fn readers_rest(&self) -> bool {
+        self.demanded.is_none_or(|when| when.elapsed() >= REST)
+    }
+
+    fn start(&mut self) -> bool {
         let start = self.workers < self.cores;
         self.workers += usize::from(start);
         start
     }
 
-    /// Moves a waiting chunk forward.
-    pub(super) fn promote(&mut self, chunk: &Chunk, class: Class) {
-        if self.waiting.contains_key(chunk) {
-            self.line_up(*chunk, class);
-        }
-    }
-
     fn line_up(&mut self, chunk: Chunk, class: Class) {
+        if class == Class::Demand {
+            self.demanded = Some(Instant::now());
+        }
         if let Some(list) = self.lists.get_mut(list(class)) {
             list.push_back(chunk);
         }
@@ -78,6 +157,13 @@ impl Ripening {
                 if let Some(ripe) = self.waiting.remove(&chunk) {
                     self.prefetching += usize::from(class == Class::Prefetch);
                     return Some((ripe, class));
+                }
+            }
+        }
+        if self.readers_rest() {
+            while let Some(chunk) = self.guesses.pop_front() {
+                if let Some(ripe) = self.waiting.remove(&chunk) {
+                    return Some((ripe, Class::Readahead));
                 }
             }
         }
@@ -104,6 +190,7 @@ mod tests {
         };
         let part = Part {
             chunk,
+            guessed: false,
             _claim: None,
             _room: None,
         };
@@ -128,9 +215,9 @@ mod tests {
     #[test]
     fn the_most_urgent_chunk_is_next_and_workers_are_as_many_as_cores() {
         let mut it = two_cores();
-        assert!(it.push(ripe(1), Class::Prefetch));
-        assert!(it.push(ripe(2), Class::Readahead));
-        assert!(!it.push(ripe(3), Class::Demand));
+        assert_eq!(it.push(ripe(1), Class::Prefetch), Start::Worker);
+        assert_eq!(it.push(ripe(2), Class::Readahead), Start::Worker);
+        assert_eq!(it.push(ripe(3), Class::Demand), Start::Nothing);
         it.promote(&ripe(1).part.chunk, Class::Demand);
         it.promote(&ripe(9).part.chunk, Class::Demand);
         assert_eq!(index(it.pick(None)), Some(3));
@@ -138,7 +225,31 @@ mod tests {
         assert_eq!(index(it.pick(Some(Class::Demand))), Some(2));
         assert_eq!(index(it.pick(Some(Class::Readahead))), None);
         assert_eq!(index(it.pick(Some(Class::Demand))), None);
-        assert!(it.push(ripe(4), Class::Demand), "they ended");
+        assert_eq!(it.push(ripe(4), Class::Demand), Start::Worker, "they ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_wait_until_readers_rest_or_one_of_them_is_wanted() {
+        let mut it = two_cores();
+        let guess = |index| {
+            let mut guess = ripe(index);
+            guess.part.guessed = true;
+            guess
+        };
+        assert_eq!(it.push(ripe(0), Class::Demand), Start::Worker);
+        assert_eq!(it.push(guess(1), Class::Readahead), Start::Watch);
+        assert_eq!(it.push(guess(2), Class::Readahead), Start::Nothing);
+        assert_eq!(index(it.pick(None)), Some(0));
+        assert_eq!(index(it.pick(Some(Class::Demand))), None);
+        assert_eq!(it.watch(), Watch::Wait);
+        assert!(it.promote(&ripe(2).part.chunk, Class::Demand));
+        assert_eq!(index(it.pick(None)), Some(2));
+        assert_eq!(index(it.pick(Some(Class::Demand))), None);
+        tokio::time::advance(REST).await;
+        assert_eq!(it.watch(), Watch::Worker);
+        assert_eq!(index(it.pick(None)), Some(1));
+        assert_eq!(it.watch(), Watch::End);
+        assert_eq!(it.push(guess(3), Class::Readahead), Start::Watch);
     }
 
     #[test]
@@ -149,7 +260,7 @@ mod tests {
         }
         assert_eq!(index(it.pick(None)), Some(0));
         assert_eq!(index(it.pick(None)), None);
-        assert!(it.push(ripe(7), Class::Demand));
+        assert_eq!(it.push(ripe(7), Class::Demand), Start::Worker);
         assert_eq!(index(it.pick(None)), Some(7));
         assert_eq!(index(it.pick(Some(Class::Prefetch))), Some(1));
     }

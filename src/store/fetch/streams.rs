@@ -81,7 +81,9 @@ impl Streams {
         if stream.steps < CONFIRMED || index < stream.trigger {
             return None;
         }
-        stream.window = (stream.window * 2).min(limits.readahead);
+        stream.window = (stream.window * 2)
+            .max(limits.round_trip / 2)
+            .min(limits.distance);
         // Until the run is known, nothing more is issued.
         stream.trigger = u32::MAX;
         Some(Run {
@@ -131,8 +133,9 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits {
-        round_trip: 1 << 20,
+        round_trip: 0,
         readahead: 1 << 20,
+        distance: 1 << 20,
         beside: 1 << 20,
         prefetch: 1 << 20,
         trickle: 1 << 20,
@@ -152,7 +155,7 @@ mod tests {
         streams.issued(0, 33, 53);
         for index in 24..2000 {
             if let Some(run) = streams.touch(0, index, &LIMITS) {
-                assert!(run.bytes <= LIMITS.readahead);
+                assert!(run.bytes <= LIMITS.distance);
                 streams.issued(0, run.from, run.from + 20);
             }
         }

@@ -82,6 +82,7 @@ impl Store {
             counted: u64::from(first.stored_len),
             parts: VecDeque::from([Part {
                 chunk: first,
+                guessed: false,
                 _claim: None,
                 _room: None,
             }]),
