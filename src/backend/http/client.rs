@@ -1,8 +1,11 @@
 //! Sends requests: through the proxy while it is healthy, else directly.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, timeout};
 use url::Url;
@@ -13,6 +16,9 @@ use super::proxy::Proxy;
 use super::{Answer, Request, Transport};
 use crate::backend::error::{At, Stage};
 use crate::backend::{BackendError, BlobRange, Class};
+
+/// How long a proxy may take to answer before the source is asked as well.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Most bytes of an answer of [`Client::call`].
 const CALL_BYTES: usize = 1 << 20;
@@ -80,28 +86,49 @@ impl Client {
         range: BlobRange<'_>,
     ) -> Result<Answer, BackendError> {
         let Some(proxy) = &self.proxy else {
-            return self.send(&self.direct, request, range.class, None).await;
+            return self.send(request, range.class, None).await;
         };
-        if proxy.is_healthy() {
-            let on_the_wire = proxy.rewrite(&request.url);
-            let first = request.clone();
-            let asked = self.send(proxy.lane(), first, range.class, Some(on_the_wire));
-            let answer = asked.await;
-            if !proxy.is_at_fault(&answer, range.class) || !proxy.may_fall_back() {
-                return answer;
-            }
-        } else if !proxy.may_fall_back() {
-            return Err(proxy.down(&self.source_name));
+        let (class, direct) = (range.class, request.clone());
+        let direct = async { self.send(direct, class, None).await };
+        if !proxy.is_healthy() {
+            return match proxy.may_fall_back() {
+                true => direct.await,
+                false => Err(proxy.down(&self.source_name)),
+            };
         }
-        self.send(&self.direct, request, range.class, None).await
+        let mut asking = pin!(self.send(request, class, Some(proxy)));
+        if !proxy.may_fall_back() {
+            return asking.await;
+        }
+        // A prefetch waits for a slow proxy; the source is spared.
+        let patience = match class {
+            Class::Demand | Class::Readahead => PATIENCE,
+            Class::Prefetch => Duration::MAX,
+        };
+        if let Ok(answer) = timeout(patience, &mut asking).await {
+            return match proxy.is_at_fault(&answer, class) {
+                true => direct.await,
+                false => answer,
+            };
+        }
+        match select(asking, pin!(direct)).await {
+            Either::Left((answer, direct)) => match proxy.is_at_fault(&answer, class) {
+                true => direct.await,
+                false => answer,
+            },
+            Either::Right((Ok(answer), _)) => {
+                proxy.is_slow();
+                Ok(answer)
+            }
+            Either::Right((Err(_), asking)) => asking.await,
+        }
     }
 
     async fn send(
         &self,
-        lane: &Lane,
         request: Request,
         class: Class,
-        proxied: Option<Url>,
+        proxy: Option<&Arc<Proxy>>,
     ) -> Result<Answer, BackendError> {
         let Request {
             url,
@@ -113,13 +140,16 @@ impl Client {
                 headers.insert(name, value.clone());
             }
         }
-        if proxied.is_some() || self.transport.dragonfly {
+        if proxy.is_some() || self.transport.dragonfly {
             tell_class(&mut headers, class);
         }
         let asked = Instant::now();
-        let target = proxied.unwrap_or_else(|| url.clone());
+        let (lane, target, peer) = match proxy {
+            Some(proxy) => (proxy.lane(), proxy.rewrite(&url), proxy.url()),
+            None => (&self.direct, url.clone(), &url),
+        };
         let builder = lane.request(Method::GET, target)?.headers(headers);
-        let response = self.within_time(&url, builder).await?;
+        let response = self.within_time(peer, builder).await?;
         Ok(Answer {
             source_name: Arc::clone(&self.source_name),
             url,

@@ -32,6 +32,8 @@ pub mod url;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_proxy;
+#[cfg(test)]
 mod tests_redirect;
 
 pub use answer::{Answer, Refusal};

@@ -108,6 +108,10 @@ impl Proxy {
         &self.lane
     }
 
+    pub(super) fn url(&self) -> &Url {
+        &self.options.url
+    }
+
     pub(super) fn may_fall_back(&self) -> bool {
         self.options.fallback
     }
@@ -155,9 +159,7 @@ impl Proxy {
             }
         };
         if broken {
-            let mut health = self.health.lock();
-            health.healthy = false;
-            health.last_failed = Some(Instant::now());
+            self.leave_alone();
         }
         if at_fault && let Some(number) = self.failures.count() {
             let url = SafeUrl::from(&self.options.url);
@@ -167,6 +169,21 @@ impl Proxy {
             }
         }
         at_fault
+    }
+
+    /// Takes note that the source answered first.
+    pub(super) fn is_slow(&self) {
+        self.leave_alone();
+        if let Some(number) = self.failures.count() {
+            let url = SafeUrl::from(&self.options.url);
+            log::warn!("Proxy {url} answered later than the source ({number})");
+        }
+    }
+
+    fn leave_alone(&self) {
+        let mut health = self.health.lock();
+        health.healthy = false;
+        health.last_failed = Some(Instant::now());
     }
 
     pub(super) fn down(&self, source_name: &str) -> BackendError {
