@@ -51,7 +51,7 @@ pub(super) struct ImageOptions {
     #[arg(long, value_name = "always|fetch|off", default_value = "always")]
     verify: Verify,
     /// Longest that one read may wait for a chunk, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     deadline: u64,
     /// Memory for the tags of chunks that were proved once (16 bytes for 4 KiB).
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size::bytes)]

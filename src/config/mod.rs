@@ -1,9 +1,9 @@
 //! Configuration files: nydusd's in all three forms and Tidegate's own, read
 //! into one validated model.
 //!
-//! * [`document`] turns text into a tree of keys and tells the form; [`reader`]
+//! * `document` turns text into a tree of keys and tells the form; `reader`
 //!   turns parts of the tree into types, with the path of what is wrong.
-//! * [`v1`], [`v2`] and [`own`] know the forms, [`settings`] what the first two
+//! * `v1`, `v2` and `own` know the forms, `settings` what the first two
 //!   share, [`backends`] the sources that they name, [`extra`] the keys that
 //!   Tidegate adds to each of them.
 //! * [`model`] is what comes out, [`sources`] makes backends of it. [`policy`]

@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub fetched_chunks: u64,
     /// Chunks copied from another image's cache on this host and proved.
     pub copied_chunks: u64,
-    /// Of those, chunks that no reader had asked for when they came.
+    /// Of the fetched ones, chunks that no reader had asked for when they came.
     pub fetched_ahead: u64,
     /// Chunks of the cache that were proved against their digest.
     pub cache_proofs: u64,

@@ -118,7 +118,7 @@ impl Store {
     /// Puts proved bytes into the cache. Where that fails, memory takes them.
     pub(super) fn keep(&self, chunk: &Chunk, bytes: Bytes, tags: Option<Tags>, ahead: bool) {
         let Some(file) = self.cache_file(chunk) else {
-            self.spare.insert(chunk, bytes);
+            self.spare.insert(chunk, &bytes);
             return;
         };
         match self.host.keep(file, chunk, &bytes) {
@@ -135,7 +135,7 @@ impl Store {
                     count(&self.counters.cache_write_errors);
                 }
                 self.tags.remove(chunk);
-                self.spare.insert(chunk, bytes);
+                self.spare.insert(chunk, &bytes);
             }
         }
     }
@@ -182,7 +182,7 @@ impl Store {
                         store.tags.insert(tags);
                     }
                 }
-                Kept::NoRoom | Kept::Failed => store.spare.insert(&chunk, found.bytes.clone()),
+                Kept::NoRoom | Kept::Failed => store.spare.insert(&chunk, &found.bytes),
             }
             Some(found.bytes)
         });

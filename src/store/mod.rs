@@ -36,6 +36,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -63,6 +64,9 @@ use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, ChunkRecords, NoRecords};
 use crate::destination::Destination;
 use crate::log_limit::LogLimit;
 use crate::runtime;
+
+/// How much longer than the deadline a reader waits for a flight to give up.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// One blob and its cache, which is opened at the blob's first read.
 struct Blob {
@@ -226,13 +230,11 @@ impl Store {
     pub async fn read(self: &Arc<Self>, chunk: Chunk) -> Result<Bytes, Arc<StoreError>> {
         count(&self.counters.misses);
         self.validate(&chunk)?;
-        let joined = self.join(chunk, Class::Demand);
-        if !joined.raised {
-            return joined.flight.await;
-        }
-        // It was begun without a reader who waits, and so without a deadline.
-        let after = self.config.deadline;
-        let answer = tokio::time::timeout(after, joined.flight).await;
+        // A flight that was begun for nobody has no such deadline; one that has
+        // ends first, so that who asks again starts anew.
+        let after = self.config.deadline + GRACE;
+        let flight = self.join(chunk, Class::Demand).flight;
+        let answer = tokio::time::timeout(after, flight).await;
         answer.unwrap_or_else(|_| Err(Arc::new(self.too_late(&chunk))))
     }
 
@@ -332,7 +334,7 @@ impl Store {
         })
     }
 
-    fn too_late(&self, chunk: &Chunk) -> StoreError {
+    pub(in crate::store) fn too_late(&self, chunk: &Chunk) -> StoreError {
         StoreError::Deadline {
             id: self.blob_id(chunk),
             index: chunk.index,

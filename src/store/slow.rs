@@ -62,6 +62,8 @@ impl Store {
             let claim = match local {
                 Local::Good(bytes) => return Ok(bytes),
                 Local::Absent(claim) => claim,
+                // This process fetches it along with others.
+                Local::Elsewhere if self.is_wanted(&chunk) => None,
                 Local::Elsewhere if look < LOOKS => match self.wait_for_other(chunk).await {
                     Some(claim) => claim,
                     None => continue,
@@ -136,6 +138,11 @@ impl Store {
                 Wanted::Landed => return Ok(None),
                 Wanted::Coming(told) => told,
             };
+            // A reader may have come between the two.
+            let now = urgency.class();
+            if now < class {
+                self.promote(&chunk, now);
+            }
             if class == Class::Demand && attempt == 0 {
                 self.touched(&chunk);
             }
@@ -144,12 +151,15 @@ impl Store {
                 Ok(arrived) => return Ok(Some(arrived)),
                 Err(Fault::Lost) if may_look => return Ok(None),
                 Err(Fault::Lost) => return Err(lost(&chunk)),
-                Err(Fault::Source { error, again }) => {
-                    if !again || attempt >= ATTEMPTS {
-                        return Err(error);
-                    }
+                Err(Fault::Source {
+                    error,
+                    again: true,
+                    broken,
+                }) if attempt < ATTEMPTS => {
+                    avoid |= broken.map_or(0, |source| 1 << source.min(63));
                     error
                 }
+                Err(Fault::Source { error, .. }) => return Err(error),
                 Err(Fault::Damaged { source, error }) => {
                     avoid |= 1 << source.min(63);
                     if attempt >= ATTEMPTS {

@@ -43,7 +43,9 @@ impl Spare {
     }
 
     /// Keeps the proved bytes of a chunk.
-    pub(super) fn insert(&self, chunk: &Chunk, bytes: Bytes) {
+    pub(super) fn insert(&self, chunk: &Chunk, bytes: &Bytes) {
+        // A slice would keep the whole request that it came in.
+        let bytes = Bytes::copy_from_slice(bytes);
         self.chunks
             .get_or_init(|| Cache::with_weighter(CHUNKS, BUDGET, Length))
             .insert(*chunk, bytes);

@@ -6,6 +6,8 @@
 //! what they printed.
 
 use std::collections::HashMap;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,6 +23,9 @@ use crate::backend::secret::Secret;
 
 /// Longest wait for a helper.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most bytes of a configuration that are read.
+const CONFIG_BYTES: u64 = 1 << 20;
 
 /// Most bytes that a helper may print.
 const HELPER_BYTES: u64 = 256 << 10;
@@ -53,12 +58,27 @@ struct Helped {
     secret: Secret,
 }
 
+/// The bytes of a regular file of bounded size; may wait for the disk.
+fn read_regular(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    file.take(CONFIG_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
 /// The credential of `host` in the configuration `file`, if it has one.
 pub(super) async fn look_up(file: &Path, host: &str) -> Result<Option<Credential>, NoToken> {
     let name = file.display();
-    let text = Zeroizing::new(
-        std::fs::read(file).map_err(|error| NoToken::new(format!("{name}: {error}")))?,
-    );
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_regular(&path)).await;
+    let read = read.unwrap_or_else(|lost| Err(std::io::Error::other(lost)));
+    let text = read.map_err(|error| NoToken::new(format!("{name}: {error}")))?;
     let config: Config = serde_json::from_slice(&text).map_err(|error| {
         NoToken::new(format!(
             "{name} is no docker configuration, line {}",

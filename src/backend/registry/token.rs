@@ -21,6 +21,9 @@ use crate::backend::secret::Secret;
 /// has it.
 const DEFAULT_SECONDS: u64 = 60;
 
+/// Longest that a token is used, whatever the server says.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// Who we are to an OAuth2 server.
 const CLIENT_ID: &str = "tidegate";
 
@@ -186,7 +189,7 @@ fn read(url: &Url, called: Called, asked: Instant) -> Result<Token, NoToken> {
     let text = text.into_iter().find(|text| !text.is_empty());
     let text =
         text.ok_or_else(|| NoToken::new(format!("token server {server} answered with no token")))?;
-    let valid = Duration::from_secs(granted.expires_in.unwrap_or(DEFAULT_SECONDS));
+    let valid = Duration::from_secs(granted.expires_in.unwrap_or(DEFAULT_SECONDS)).min(LONGEST);
     let age = granted
         .issued_at
         .and_then(|issued| age(&issued, &called.headers));

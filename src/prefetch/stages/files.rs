@@ -51,10 +51,11 @@ impl Files {
         };
         let node = self.image.node(&next)?;
         match &node.content {
-            Content::File(_) => self.file = Some((node, 0)),
-            // Each directory once, or a hostile image could lead in circles.
+            // Each node once, or a hostile image could lead in circles, or to one
+            // large file by many names.
+            Content::File(_) if self.entered.insert(node.nid) => self.file = Some((node, 0)),
             Content::Directory(_) if self.entered.insert(node.nid) => self.enter(&node)?,
-            Content::Directory(_) | Content::Symlink(_) | Content::Special => {}
+            Content::File(_) | Content::Directory(_) | Content::Symlink(_) | Content::Special => {}
         }
         Ok(true)
     }

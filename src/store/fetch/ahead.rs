@@ -49,7 +49,7 @@ impl Store {
             }
             end = index.saturating_add(1);
         }
-        self.fetcher.streams.issued(run.blob, run.from, end);
+        self.fetcher.streams.issued(&run, end);
     }
 
     /// Tells the streams what a request brings in any case.
@@ -57,7 +57,7 @@ impl Store {
         if let (Some(first), Some(last)) = (plan.parts.first(), plan.parts.last()) {
             let end = last.chunk.index.saturating_add(1);
             let from = first.chunk.index.saturating_add(1);
-            self.fetcher.streams.issued(first.chunk.blob, from, end);
+            self.fetcher.streams.come_along(first.chunk.blob, from, end);
         }
     }
 }

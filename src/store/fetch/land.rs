@@ -35,7 +35,8 @@ impl Drop for Landing {
 impl Store {
     /// Hands a chunk that came in to the workers.
     pub(super) fn land(self: &Arc<Self>, part: Part, source: usize, stored: Bytes) {
-        let class = self.fetcher.queue.lock().class(&part.chunk);
+        let chunk = part.chunk;
+        let class = self.fetcher.queue.lock().class(&chunk);
         let ripe = Ripe {
             part,
             source,
@@ -47,6 +48,11 @@ impl Store {
             Start::Worker => self.start_worker(),
             Start::Watch => self.watch_guesses(),
             Start::Nothing => {}
+        }
+        // A reader may have come between the two.
+        if class != Class::Demand && self.fetcher.queue.lock().class(&chunk) == Some(Class::Demand)
+        {
+            self.hurry(&chunk);
         }
     }
 

@@ -66,6 +66,8 @@ pub(super) enum Fault {
         error: StoreError,
         /// Whether asking again at once may help.
         again: bool,
+        /// The source whose delivery broke off, to be asked last from now on.
+        broken: Option<usize>,
     },
     /// A source delivered other bytes than the chunk.
     Damaged {
@@ -157,6 +159,11 @@ impl Store {
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.fetcher.queue.lock().len() == 0
+    }
+
+    /// Whether this process fetches a chunk, or is about to.
+    pub(super) fn is_wanted(&self, chunk: &Chunk) -> bool {
+        self.fetcher.queue.lock().has(chunk)
     }
 
     /// A reader waits for a chunk that is wanted for later already.

@@ -24,6 +24,7 @@ const FIRST_WINDOW: u64 = 64 << 10;
 /// One reader.
 #[derive(Clone, Copy, Debug)]
 struct Stream {
+    id: u64,
     blob: u16,
     /// Last chunk that was touched.
     at: u32,
@@ -39,6 +40,8 @@ struct Stream {
 /// Chunks to fetch ahead: from number `from` on, `bytes` stored bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Run {
+    /// The reader.
+    stream: u64,
     pub(super) blob: u16,
     pub(super) from: u32,
     pub(super) bytes: u64,
@@ -87,24 +90,40 @@ impl Streams {
         // Until the run is known, nothing more is issued.
         stream.trigger = u32::MAX;
         Some(Run {
+            stream: stream.id,
             blob,
             from: stream.issued,
             bytes: stream.window,
         })
     }
 
-    /// Notes that chunks up to `end` (exclusive) were issued for the reader
-    /// that is at or before `from`.
-    pub(super) fn issued(&self, blob: u16, from: u32, end: u32) {
+    /// Notes that the chunks of a run up to `end` (exclusive) were issued.
+    pub(super) fn issued(&self, run: &Run, end: u32) {
         let mut state = self.state.lock();
-        let stream = state
-            .streams
-            .iter_mut()
-            .find(|stream| stream.blob == blob && (stream.at..=stream.issued).contains(&from));
-        if let Some(stream) = stream {
-            stream.issued = stream.issued.max(end);
-            stream.trigger = from + end.saturating_sub(from) / 2;
+        let mut streams = state.streams.iter_mut();
+        if let Some(stream) = streams.find(|stream| stream.id == run.stream) {
+            stream.went(run.from, end);
         }
+    }
+
+    /// Notes that chunks `from..end` come in any case: for the reader who is
+    /// right before them.
+    pub(super) fn come_along(&self, blob: u16, from: u32, end: u32) {
+        let mut state = self.state.lock();
+        let mut streams = state.streams.iter_mut();
+        let before = |stream: &&mut Stream| {
+            stream.blob == blob && (stream.at..=stream.issued).contains(&from)
+        };
+        if let Some(stream) = streams.find(before) {
+            stream.went(from, end);
+        }
+    }
+}
+
+impl Stream {
+    fn went(&mut self, from: u32, end: u32) {
+        self.issued = self.issued.max(end);
+        self.trigger = from + end.saturating_sub(from) / 2;
     }
 }
 
@@ -117,6 +136,7 @@ impl State {
             }
         }
         self.streams.push(Stream {
+            id: self.clock,
             blob,
             at: index,
             issued: index.saturating_add(1),
@@ -148,15 +168,15 @@ mod tests {
         assert_eq!(streams.touch(0, 11, &LIMITS), None);
         let run = streams.touch(0, 12, &LIMITS).unwrap();
         assert_eq!((run.from, run.bytes), (13, 64 << 10));
-        streams.issued(0, 13, 33);
+        streams.issued(&run, 33);
         assert!((13..23).all(|index| streams.touch(0, index, &LIMITS).is_none()));
         let run = streams.touch(0, 23, &LIMITS).unwrap();
         assert_eq!((run.from, run.bytes), (33, 128 << 10));
-        streams.issued(0, 33, 53);
+        streams.issued(&run, 53);
         for index in 24..2000 {
             if let Some(run) = streams.touch(0, index, &LIMITS) {
                 assert!(run.bytes <= LIMITS.distance);
-                streams.issued(0, run.from, run.from + 20);
+                streams.issued(&run, run.from + 20);
             }
         }
     }

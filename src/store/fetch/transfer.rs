@@ -31,7 +31,17 @@ struct Running {
     /// Chunks that have not come yet.
     parts: VecDeque<Part>,
     /// Why they will not come.
-    fault: Option<(Arc<BackendError>, bool)>,
+    fault: Option<Failure>,
+}
+
+/// Why a request brought nothing more.
+enum Failure {
+    /// No source delivered.
+    Refused(Arc<BackendError>),
+    /// This source's body broke off.
+    Broken(Arc<BackendError>, usize),
+    /// Nothing came for as long as a reader waits.
+    Late,
 }
 
 impl Running {
@@ -51,9 +61,20 @@ impl Drop for Running {
             let mut queue = self.store.fetcher.queue.lock();
             for part in self.parts.drain(..) {
                 queue.leave(&part.chunk, || match &self.fault {
-                    Some((error, again)) => Fault::Source {
+                    Some(Failure::Refused(error)) => Fault::Source {
                         error: self.store.fetch_error(&part.chunk, error),
-                        again: *again,
+                        again: false,
+                        broken: None,
+                    },
+                    Some(Failure::Broken(error, source)) => Fault::Source {
+                        error: self.store.fetch_error(&part.chunk, error),
+                        again: true,
+                        broken: Some(*source),
+                    },
+                    Some(Failure::Late) => Fault::Source {
+                        error: self.store.too_late(&part.chunk),
+                        again: true,
+                        broken: None,
                     },
                     None => Fault::Lost,
                 });
@@ -123,17 +144,19 @@ impl Store {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => {
                 count(&self.counters.fetch_errors);
-                running.fault = Some((Arc::new(error), false));
+                running.fault = Some(Failure::Refused(Arc::new(error)));
                 return;
             }
-            // Nobody waits that long.
-            Err(_) => return,
+            Err(_) => {
+                running.fault = Some(Failure::Late);
+                return;
+            }
         };
         let source = opened.source;
         if let Err(error) = self.stream(&mut running, opened, offset, asked).await {
             count(&self.counters.fetch_errors);
             self.sources.broke(source, &error);
-            running.fault = Some((Arc::new(error), true));
+            running.fault = Some(Failure::Broken(Arc::new(error), source));
         }
     }
 
@@ -151,6 +174,7 @@ impl Store {
         let _meter = Meter::begin(self);
         loop {
             let Ok(part) = timeout(self.config.deadline, body.try_next()).await else {
+                running.fault = Some(Failure::Late);
                 return Ok(());
             };
             let Some(bytes) = part? else { break };
