@@ -4,9 +4,9 @@
 //! * `document` turns text into a tree of keys and tells the form; `reader`
 //!   turns parts of the tree into types, with the path of what is wrong.
 //! * `v1`, `v2` and `own` know the forms, `settings` what the first two
-//!   share, [`backends`] the sources that they name, [`extra`] the keys that
+//!   share, `backends` the sources that they name, `extra` the keys that
 //!   Tidegate adds to each of them.
-//! * [`model`] is what comes out, [`sources`] makes backends of it. [`policy`]
+//! * `model` is what comes out, `sources` makes backends of it. `policy`
 //!   is the file of allowed digests.
 //!
 //! Nothing here keeps, prints or repeats a secret in an error. May use:
