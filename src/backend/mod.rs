@@ -2,7 +2,7 @@
 //!
 //! A [`Backend`] reads ranges of blobs by name and trusts nothing: what it
 //! returns is proved by `store`. [`sources`] puts several of them in order.
-//! May use: `chunk`. Used by: `store`, `cli`.
+//! May use: `chunk`. Used by: `store`, `config`, `control`, `cli`.
 
 mod bucket;
 pub mod directory;

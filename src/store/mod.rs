@@ -3,7 +3,8 @@
 //! Two doors: [`Store::read_hot`] for queue threads, which serves what is at
 //! hand and proved without waiting, and [`Store::read`] for everything else,
 //! which takes the chunk from the cache if it proves and else from the
-//! backend. May use: `backend`, `chunk`, `destination`. Used by: `fs`, `cli`.
+//! backend. May use: `backend`, `chunk`, `destination`. Used by: `fs`,
+//! `prefetch`, `control`, `cli`.
 //!
 //! * `hot` checks blocks by tag over the reader's memory; `slow` brings whole
 //!   chunks and proves them privately, over `local`, which is its side of the

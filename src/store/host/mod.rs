@@ -12,7 +12,8 @@
 //! * `index` and `elsewhere` find chunks in other images' caches.
 //! * `admin` looks after a directory from outside: `tidegate cache`.
 //!
-//! May use: `chunk`. Used by: `store`, and `cli` through `admin`.
+//! May use: `chunk`, and the `cache_file` of a blob. Used by: `store`, and `cli`
+//! through `admin`.
 
 mod admin;
 mod elsewhere;
