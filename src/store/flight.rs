@@ -52,6 +52,8 @@ pub(super) struct Joined {
     pub(super) flight: Flight,
     /// Whether others had started it, less urgently.
     pub(super) raised: bool,
+    /// Whether it began with this reader.
+    pub(super) begun: bool,
 }
 
 /// The flights under way. The whole chunk is the key: an image that describes
@@ -96,6 +98,7 @@ impl Flights {
                 return Joined {
                     flight: flight.clone(),
                     raised: urgency.raise(class),
+                    begun: false,
                 };
             }
             let (answer, wait) = oneshot::channel();
@@ -118,6 +121,7 @@ impl Flights {
         Joined {
             flight,
             raised: false,
+            begun: true,
         }
     }
 }

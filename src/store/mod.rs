@@ -233,10 +233,20 @@ impl Store {
         self.validate(&chunk)?;
         // A flight that was begun for nobody has no such deadline; one that has
         // ends first, so that who asks again starts anew.
-        let after = self.config.deadline + GRACE;
-        let flight = self.join(chunk, Class::Demand).flight;
-        let answer = tokio::time::timeout(after, flight).await;
-        answer.unwrap_or_else(|_| Err(Arc::new(self.too_late(&chunk))))
+        let end = tokio::time::Instant::now() + self.config.deadline + GRACE;
+        let mut joined = self.join(chunk, Class::Demand);
+        loop {
+            let answer = tokio::time::timeout_at(end, joined.flight).await;
+            match answer {
+                // What failed may have begun long before this reader came.
+                Ok(Err(_)) if !joined.begun => {
+                    joined = self.join(chunk, Class::Demand);
+                    joined.begun = true;
+                }
+                Ok(answer) => return answer,
+                Err(_) => return Err(Arc::new(self.too_late(&chunk))),
+            }
+        }
     }
 
     fn join(self: &Arc<Self>, chunk: Chunk, class: Class) -> Joined {

@@ -80,15 +80,7 @@ fn hostile_bytes_in_the_index_cost_fetches_only() {
 /// Fills the cache of `cache` with the image of `rig`.
 fn rig_read(rig: &Rig, cache: &Rig) {
     let daemon = rig.serve_on(cache.cache(), &[]);
-    let mut guest = guest(&daemon);
-    // Guests are answered before the cache is written.
-    loop {
-        let before = count(&daemon, "misses");
-        rig.check_all(&mut guest, 0);
-        if count(&daemon, "misses") == before {
-            break;
-        }
-    }
+    rig.read_until_kept(&daemon);
 }
 
 /// Forgets what the second image has left in the cache.

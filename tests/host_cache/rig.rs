@@ -111,6 +111,19 @@ impl Rig {
         }
     }
 
+    /// Reads all files until the cache holds them: guests are answered before
+    /// it is written.
+    pub(crate) fn read_until_kept(&self, daemon: &Daemon) {
+        let mut guest = guest(daemon);
+        loop {
+            let before = count(daemon, "misses");
+            self.check_all(&mut guest, 0);
+            if count(daemon, "misses") == before {
+                break;
+            }
+        }
+    }
+
     fn read(&self, guest: &mut Session, file: usize, stop: &AtomicBool) -> Answer<Option<Vec<u8>>> {
         let body = Body::default().name(name(file).as_bytes()).0;
         let Some(entry) = call(guest, op::LOOKUP, 1, &body, 128, stop)? else {

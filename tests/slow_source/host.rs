@@ -73,8 +73,9 @@ fn source_that_hangs_gives_eio_on_the_host_at_the_deadline() {
     println!("EIO on the host after {took:?}");
     assert_eq!(error.raw_os_error(), Some(libc::EIO));
     // The kernel may ask for a page that its readahead did not get once more.
-    assert!(took >= deadline && took < 3 * deadline, "{took:?}");
+    assert!(took >= deadline && took < 10 * deadline, "{took:?}");
     slow.source.hang(false);
+    slow.source.await_idle();
     assert!(fs::read(&path).unwrap() == content(2));
     mounted.unmount().unwrap();
 }
