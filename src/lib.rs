@@ -25,6 +25,7 @@
 //!   host's kernel.
 //! * [`bounded_cache`], [`log_limit`], [`path_text`], [`runtime`] and [`socket`] are
 //!   small services for all of them.
+//! * [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`unpack`] restores trees from images.
 //! * [`config`] reads configuration files: nydusd's and our own.
@@ -43,6 +44,7 @@ pub mod fs;
 pub mod fuse;
 pub mod fusedev;
 pub mod image;
+pub mod inflate;
 pub mod log_limit;
 pub mod path_text;
 pub mod prefetch;
