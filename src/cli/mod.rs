@@ -16,6 +16,7 @@ mod logging;
 mod ls;
 mod mount;
 mod prefetch_options;
+mod prove;
 mod serve;
 mod signals;
 mod size;
@@ -53,6 +54,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Ls(ls::Arguments),
     Cat(cat::Arguments),
+    Prove(prove::Arguments),
     Unpack(unpack::Arguments),
     Ctl(ctl::Arguments),
 }
@@ -82,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),
+        Command::Prove(arguments) => prove::run(&arguments),
         Command::Unpack(arguments) => unpack::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
     };

@@ -84,6 +84,11 @@ impl Directory {
         }
     }
 
+    /// The entry list; none without a section.
+    pub(crate) fn entry_list(&self) -> Option<&List> {
+        self.proved.as_ref().map(|proved| &proved.list)
+    }
+
     /// The last of the loaded groups that begin at or before `name`.
     fn known_group(&self, name: &[u8]) -> Option<u64> {
         let known = self.first_names.read();

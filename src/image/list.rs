@@ -4,6 +4,7 @@ use crate::chunk::{DIGEST_LEN, Digest};
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
 use crate::image::proof::{self, FANOUT, ListHead, ListKind};
+use crate::image::rafs::field;
 
 /// A Merkle list in a bootstrap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +31,21 @@ impl List {
         head: ListHead,
         levels: u64,
     ) -> Result<Digest, ImageError> {
+        let top = Self::stored_top(bootstrap, kind, head, levels)?;
+        Ok(proof::list_digest(kind, &head, &top))
+    }
+
+    /// The hash at the top of a list of more than [`FANOUT`] items, as the
+    /// stored level below it gives it.
+    ///
+    /// # Errors
+    /// When the level cannot be read.
+    pub fn stored_top(
+        bootstrap: &Bootstrap,
+        kind: ListKind,
+        head: ListHead,
+        levels: u64,
+    ) -> Result<Digest, ImageError> {
         let lengths = proof::level_lengths(head.count);
         let (last, below) = match lengths.split_last() {
             Some((last, below)) => (*last, below.iter().sum::<u64>()),
@@ -39,8 +55,36 @@ impl List {
         let mut hashes = [0; FANOUT * DIGEST_LEN];
         let len = usize::try_from(last).unwrap_or(FANOUT).min(FANOUT) * DIGEST_LEN;
         bootstrap.read_into(at, &mut hashes[..len])?;
-        let top = proof::inner_digest(kind, &hashes[..len]);
-        Ok(proof::list_digest(kind, &head, &top))
+        Ok(proof::inner_digest(kind, &hashes[..len]))
+    }
+
+    /// For each stored level, lowest first, the hashes that stand with the one
+    /// on the path of leaf number `group` under one inner node, without it. Not
+    /// proved.
+    ///
+    /// # Errors
+    /// When a level cannot be read.
+    pub fn siblings(
+        &self,
+        bootstrap: &Bootstrap,
+        group: u64,
+    ) -> Result<Vec<Vec<Digest>>, ImageError> {
+        let (mut position, mut at) = (group, self.levels);
+        let mut levels = Vec::new();
+        for width in proof::level_lengths(self.head.count) {
+            let own = position % FANOUT as u64;
+            let start = position - own;
+            let count = width.saturating_sub(start).min(FANOUT as u64);
+            let offset = at.saturating_add(start.saturating_mul(DIGEST_LEN as u64));
+            let len = usize::try_from(count).unwrap_or(FANOUT) * DIGEST_LEN;
+            let stored = bootstrap.read(offset, len)?;
+            let hashes = stored.chunks_exact(DIGEST_LEN).zip(0..);
+            let others = hashes.filter(|&(_, position)| position != own);
+            levels.push(others.map(|(hash, _)| Digest(field(hash, 0))).collect());
+            position /= FANOUT as u64;
+            at = at.saturating_add(width.saturating_mul(DIGEST_LEN as u64));
+        }
+        Ok(levels)
     }
 
     /// Proves that `leaf` is the hash of leaf number `group`.

@@ -152,6 +152,19 @@ impl Image {
         }
     }
 
+    /// The canonical path of the node behind a later name of a hard link,
+    /// without a slash at its start; none for other entries. Only
+    /// [`Image::resolve`] proves that it leads to the node.
+    ///
+    /// # Errors
+    /// When the path cannot be read.
+    pub fn canonical_path(&self, entry: &Entry) -> Result<Option<Vec<u8>>, ImageError> {
+        match entry.target {
+            Target::Node(_) => Ok(None),
+            Target::Link { path, .. } => self.read_link_path(path).map(Some),
+        }
+    }
+
     fn read_link_path(&self, offset: u64) -> Result<Vec<u8>, ImageError> {
         let damaged = || self.metadata.bootstrap.damaged("path of a hard link");
         let at = self

@@ -9,10 +9,11 @@
 //! * [`metadata`] is what [`mod@file`], [`directory`] (over [`group`]) and
 //!   [`mod@node`] load and prove from.
 //! * [`hints`]: what may be worth fetching first. Not proved.
+//! * [`witness`] proves single files to those who have no image.
 //! * [`open`] makes an [`Image`] if [`pin`] agrees; [`lookup`] is how it is
 //!   asked.
 //!
-//! May use: `chunk`. Used by: `fs`, `build`, `unpack`, `cli`.
+//! May use: `chunk`, `path_text`. Used by: `fs`, `build`, `unpack`, `cli`.
 
 pub mod blob_table;
 pub mod bootstrap;
@@ -33,6 +34,7 @@ pub mod pin;
 pub mod proof;
 pub mod rafs;
 pub mod section;
+pub mod witness;
 
 pub use error::ImageError;
 pub use group::{Entry, Group};

@@ -1,5 +1,6 @@
 //! Nodes: loads each and proves it against the digest that its entry gives.
 
+use crate::chunk::Digest;
 use crate::image::directory::{Blocks, Directory};
 use crate::image::error::ImageError;
 use crate::image::file::File;
@@ -17,6 +18,8 @@ const GUESS: usize = 512;
 pub struct Node {
     /// Node number.
     pub nid: u64,
+    /// The digest that was proved; none without a section.
+    pub digest: Option<Digest>,
     /// Attributes.
     pub attr: Attr,
     /// Extended attributes: full names and values, sorted by name.
@@ -147,6 +150,7 @@ impl Metadata {
         }
         Ok(Node {
             nid,
+            digest: node.proof.map(|proof| proof.digest),
             attr,
             xattrs,
             content,

@@ -58,6 +58,7 @@ pub struct Image {
     blobs: Vec<BlobInfo>,
     root: NodeRef,
     root_digest: Option<Digest>,
+    must_understand: u64,
     pinned: bool,
 }
 
@@ -176,6 +177,7 @@ impl Image {
         );
         Ok(Self {
             hints: trailer.hints,
+            must_understand: trailer.must_understand,
             ..image
         })
     }
@@ -197,6 +199,7 @@ impl Image {
             blobs,
             root,
             root_digest,
+            must_understand: 0,
             pinned,
         }
     }
@@ -214,6 +217,11 @@ impl Image {
     /// The image's root digest; none without an integrity section.
     pub fn root_digest(&self) -> Option<Digest> {
         self.root_digest
+    }
+
+    /// The must-understand bits of the integrity section.
+    pub fn must_understand(&self) -> u64 {
+        self.must_understand
     }
 
     /// Whether a digest from outside vouches for the image: a pinned root, a
