@@ -27,6 +27,7 @@
 //!   small services for all of them.
 //! * [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
+//! * [`oci`] reads OCI images: layouts, archives, manifests.
 //! * [`unpack`] restores trees from images.
 //! * [`config`] reads configuration files: nydusd's and our own.
 //! * [`control`] is the HTTP API of a running daemon, with its metrics.
@@ -46,6 +47,7 @@ pub mod fusedev;
 pub mod image;
 pub mod inflate;
 pub mod log_limit;
+pub mod oci;
 pub mod path_text;
 pub mod prefetch;
 pub mod runtime;
