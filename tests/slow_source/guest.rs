@@ -181,3 +181,27 @@ fn source_that_hangs_gives_eio_at_the_deadline_and_is_asked_again() {
     assert_eq!(read_all(&mut guest, &[node]), [content(5)]);
     assert_eq!(slow.source.requests(), 2);
 }
+
+#[test]
+fn a_reader_that_comes_late_to_a_failing_fetch_asks_anew() {
+    let deadline = Duration::from_secs(3);
+    let slow = Slow::new(deadline);
+    let device = Device::new(&slow);
+    let mut guest = device.guest();
+    let node = node(&mut guest, 6);
+    slow.source.hang(true);
+    let first = read(&mut guest, node);
+    guest.flush(1).unwrap();
+    slow.source.await_in_flight(1);
+    std::thread::sleep(deadline * 2 / 3);
+    slow.source.hang(false);
+    let second = read(&mut guest, node);
+    guest.flush(1).unwrap();
+    let (failed, reply) = answer(&mut guest);
+    assert_eq!(failed, first);
+    assert_eq!(reply.unwrap_err().errno(), Some(libc::EIO));
+    let (served, reply) = answer(&mut guest);
+    assert_eq!(served, second);
+    assert!(reply.unwrap() == content(6));
+    assert_eq!(slow.source.requests(), 2);
+}
