@@ -254,7 +254,8 @@ impl Usage {
     }
 
     /// Measures the directory and sets the figure right; returns it. Nothing is
-    /// promised meanwhile.
+    /// promised meanwhile. While somebody writes who does not come to an end, what
+    /// was promised may not be there yet: the figure only grows then.
     ///
     /// # Errors
     /// As [`Usage::change`].
@@ -271,8 +272,11 @@ impl Usage {
             }
             drop(writers);
             let measured = measured?;
-            self.change_locked(|figures| figures.used = measured)?;
-            Ok(measured)
+            self.change_locked(|figures| {
+                let least = if alone { 0 } else { figures.used };
+                figures.used = measured.max(least);
+                figures.used
+            })
         })
     }
 
@@ -388,9 +392,12 @@ mod tests {
             });
             std::fs::remove_file(dir.path().join("x.data")).unwrap();
         }
-        let stopped = two.charge(1, u64::MAX).unwrap().unwrap();
-        assert!(one.measure().unwrap() < 100_000);
+        let before = one.measure().unwrap();
+        assert!(before < 100_000);
+        let stopped = two.charge(500_000, u64::MAX).unwrap().unwrap();
+        assert_eq!(one.measure().unwrap(), before + 500_000, "it may come yet");
         drop(stopped);
+        assert_eq!(one.measure().unwrap(), before);
     }
 
     #[test]
