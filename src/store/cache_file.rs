@@ -67,7 +67,12 @@ impl CacheFile {
     ) -> io::Result<Self> {
         let place = match dir {
             None => Place::Private(tempfile::tempfile()?),
-            Some(dir) => Place::Shared(BlobFiles::open(dir, place::stem(blob), blob.chunks)?),
+            Some(dir) => Place::Shared(BlobFiles::open(
+                dir,
+                place::stem(blob),
+                blob.chunks,
+                blob.uncompressed_size,
+            )?),
         };
         let mut it = Self {
             place,

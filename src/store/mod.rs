@@ -239,7 +239,7 @@ impl Store {
             let answer = tokio::time::timeout_at(end, joined.flight).await;
             match answer {
                 // What failed may have begun long before this reader came.
-                Ok(Err(_)) if !joined.begun => {
+                Ok(Err(_)) if !joined.begun && tokio::time::Instant::now() + 2 * GRACE < end => {
                     joined = self.join(chunk, Class::Demand);
                     joined.begun = true;
                 }

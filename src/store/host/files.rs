@@ -28,6 +28,9 @@ pub(in crate::store) const BATCH: u32 = 8192;
 /// How often the files are opened anew because somebody removed them meanwhile.
 const TRIES: usize = 8;
 
+/// Bytes of the map for each chunk: whether it is there, and its last use.
+const MAP_PER_CHUNK: u64 = 3;
+
 /// A blob's files.
 #[derive(Debug)]
 pub(in crate::store) struct BlobFiles {
@@ -39,12 +42,19 @@ pub(in crate::store) struct BlobFiles {
 }
 
 impl BlobFiles {
-    /// Opens or makes the files of a blob of `chunks` chunks, for use: until
-    /// they are closed nobody removes them.
+    /// Opens or makes the files of a blob of `chunks` chunks that takes `size`
+    /// bytes uncompressed, for use: until they are closed nobody removes them.
+    /// They have their full length from the start: XFS would set space aside
+    /// behind the end of a file that grows.
     ///
     /// # Errors
     /// When they cannot be opened, or are being removed all the time.
-    pub(in crate::store) fn open(dir: &Path, stem: String, chunks: u32) -> io::Result<Self> {
+    pub(in crate::store) fn open(
+        dir: &Path,
+        stem: String,
+        chunks: u32,
+        size: u64,
+    ) -> io::Result<Self> {
         let path = |ending| place::blob_path(dir, &stem, ending);
         for _ in 0..TRIES {
             let map = place::open_shared(&path(MAP))?;
@@ -61,6 +71,8 @@ impl BlobFiles {
             if table.metadata()?.len() != len {
                 table.set_len(len)?;
             }
+            grow(&map, u64::from(chunks).saturating_mul(MAP_PER_CHUNK));
+            grow(&data, size);
             return Ok(Self {
                 stem,
                 data,
@@ -215,6 +227,14 @@ impl BlobFiles {
     /// Where the epoch of a chunk's last use lies in the map.
     fn epoch_at(&self, index: u32) -> u64 {
         u64::from(self.chunks) + 2 * u64::from(index)
+    }
+}
+
+/// Makes a file `len` bytes long if it is shorter. Where that cannot be, it
+/// grows as it is written.
+fn grow(file: &File, len: u64) {
+    if file.metadata().is_ok_and(|meta| meta.len() < len) {
+        let _ = file.set_len(len);
     }
 }
 
