@@ -101,7 +101,7 @@ pub fn read(image: &Image, store: &Arc<Store>, node: &Node) -> Option<Vec<u8>> {
 pub fn serve(image: Image, store: Arc<Store>) {
     let fs = ImageFs::new(Arc::new(image), store);
     fs.init();
-    let _ = fs.statfs();
+    let _ = fs.statfs(1);
     let mut nodes = vec![1];
     let mut names = Vec::new();
     let mut room = 200;

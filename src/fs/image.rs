@@ -24,22 +24,8 @@ use crate::store::Store;
 /// How long a guest may keep names and attributes: an image never changes.
 const TIMEOUT: Duration = Duration::from_secs(86_400);
 
-/// That a name does not exist is as lasting as what does: node 0 says so.
-const ABSENT: Entry = Entry {
-    node: 0,
-    attr: Attr {
-        ino: 0,
-        mode: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        size: 0,
-        blocks: 0,
-        mtime: (0, 0),
-    },
-    timeout: TIMEOUT,
-};
+/// That a name does not exist is as lasting as what does.
+const ABSENT: Entry = Entry::absent(TIMEOUT);
 
 /// Chunk groups of files that are kept for reading.
 const OPEN_GROUPS: usize = 4096;
@@ -398,12 +384,16 @@ impl FileSystem for ImageFs {
         })
     }
 
-    fn statfs(&self) -> Result<StatFs, Errno> {
+    fn statfs(&self, _node: u64) -> Result<StatFs, Errno> {
         let superblock = self.image.superblock();
         Ok(StatFs {
             blocks: u64::from(superblock.blocks),
             files: superblock.inodes,
         })
+    }
+
+    fn is_held(&self) -> bool {
+        !self.nodes.is_empty()
     }
 
     fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read {

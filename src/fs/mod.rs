@@ -2,17 +2,21 @@
 //!
 //! [`FileSystem`] is the trait that the FUSE server is written against;
 //! [`ImageFs`] implements it over an image and a chunk store; [`touches`] is
-//! its memory of what was read first.
+//! its memory of what was read first. [`mounts`] puts many file systems into one
+//! tree; [`stats`] counts what each was asked.
 //! May use: `image`, `store`, `chunk`, `destination`. Used by: `fuse`, the
 //! transports, `cli`.
 
 mod image;
+pub mod mounts;
 mod nodes;
+pub mod stats;
 pub mod touches;
 pub mod walk;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +24,7 @@ use bytes::Bytes;
 use crate::destination::Destination;
 
 pub use self::image::ImageFs;
+use self::stats::Stats;
 
 /// An errno that a request is answered with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +77,27 @@ pub struct Attr {
     /// Modification time: seconds and nanoseconds. Images keep no other times;
     /// access and change time are shown as this one.
     pub mtime: (i64, u32),
+}
+
+impl Entry {
+    /// That there is no such name, which may be kept for `timeout`.
+    pub const fn absent(timeout: Duration) -> Self {
+        Self {
+            node: 0,
+            attr: Attr {
+                ino: 0,
+                mode: 0,
+                nlink: 0,
+                uid: 0,
+                gid: 0,
+                rdev: 0,
+                size: 0,
+                blocks: 0,
+                mtime: (0, 0),
+            },
+            timeout,
+        }
+    }
 }
 
 /// Answer to LOOKUP: a node and how long the guest may keep it.
@@ -172,9 +198,20 @@ pub trait FileSystem: Send + Sync + 'static {
         add: &mut dyn FnMut(DirEntry<'_>, Option<Entry>) -> bool,
     ) -> Result<(), Errno>;
 
-    /// Figures of the file system.
-    fn statfs(&self) -> Result<StatFs, Errno>;
+    /// Figures of the file system that `node` is in.
+    fn statfs(&self, node: u64) -> Result<StatFs, Errno>;
 
     /// Reads up to `dest.len()` bytes of file `node` at `offset`.
     fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read;
+
+    /// Whether the guest holds any node but the root.
+    fn is_held(&self) -> bool {
+        true
+    }
+
+    /// Hands out the figures that requests about `node` are counted in, if they
+    /// are others than those of the whole device; says whether it did.
+    fn count(&self, _node: u64, _with: &mut dyn FnMut(&Arc<Stats>)) -> bool {
+        false
+    }
 }

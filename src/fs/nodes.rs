@@ -108,6 +108,11 @@ impl Nodes {
         *self.held.write() = HashMap::new();
     }
 
+    /// Whether nothing but the root is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.read().is_empty()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.held.read().len()

@@ -13,7 +13,7 @@ use super::init::{MAX_READ, negotiate};
 use super::opcode as op;
 use super::reply::{Answer, Pending, ReplyTo, needs_room, put, put_bytes, write_header};
 use super::request::{Request, entry_name, xattr_name};
-use super::stats::{Begun, Stats, Timer};
+use super::stats::{Begun, Stats, Timer, begin};
 use super::wire::decode;
 use crate::destination::Destination;
 use crate::fs::{Errno, FileSystem, Read};
@@ -76,7 +76,8 @@ impl Server {
             return Outcome::NoReply;
         }
         let unique = request.header.unique;
-        let begun = Begun::new(request.header.opcode);
+        let begun = begin(request.header.opcode);
+        let node = request.header.nodeid;
         let work = AssertUnwindSafe(|| self.dispatch(&request, out));
         let answer = catch_unwind(work).unwrap_or_else(|_| {
             log::error!(
@@ -88,7 +89,7 @@ impl Server {
         });
         if !matches!(answer, Ok(Answer::Later(..))) {
             let len = answer.as_ref().ok().map(Answer::len);
-            self.stats.note(begun, len);
+            self.note(node, begun, len);
         }
         match answer {
             _ if !request.has_reply() => Outcome::NoReply,
@@ -100,7 +101,7 @@ impl Server {
                     unique,
                     size,
                     Timer {
-                        stats: Arc::clone(&self.stats),
+                        stats: self.figures(node),
                         begun,
                     },
                 ),
@@ -127,6 +128,22 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// Counts a request in the figures of what it was about.
+    fn note(&self, node: u64, begun: Begun, answer: Option<usize>) {
+        let mut counted = |stats: &Arc<Stats>| stats.note(begun, answer);
+        if !self.fs.count(node, &mut counted) {
+            self.stats.note(begun, answer);
+        }
+    }
+
+    /// Where a request that waits will be counted.
+    fn figures(&self, node: u64) -> Arc<Stats> {
+        let mut found = None;
+        self.fs
+            .count(node, &mut |stats| found = Some(Arc::clone(stats)));
+        found.unwrap_or_else(|| Arc::clone(&self.stats))
     }
 
     fn agreed(&self, option: abi::FsOptions) -> bool {
@@ -162,7 +179,7 @@ impl Server {
                 put_xattr(body, out, || self.fs.getxattr(node, name))
             }
             op::LISTXATTR => put_xattr(body, out, || self.fs.listxattr(node)),
-            op::STATFS => put(out, &statfs_out(self.fs.statfs()?)),
+            op::STATFS => put(out, &statfs_out(self.fs.statfs(node)?)),
             op::OPEN => self.open(body, out),
             op::OPENDIR => self.opendir(body, out),
             op::RELEASE | op::RELEASEDIR | op::DESTROY => Ok(Answer::Data(0)),

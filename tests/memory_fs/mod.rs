@@ -204,7 +204,11 @@ impl FileSystem for MemoryFs {
         })
     }
 
-    fn statfs(&self) -> Result<StatFs, Errno> {
+    fn is_held(&self) -> bool {
+        self.references.lock().values().any(|&count| count > 0)
+    }
+
+    fn statfs(&self, _node: u64) -> Result<StatFs, Errno> {
         Ok(StatFs {
             blocks: 100,
             files: 4,

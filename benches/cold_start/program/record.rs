@@ -145,8 +145,8 @@ impl FileSystem for Recorded {
         })
     }
 
-    fn statfs(&self) -> Result<StatFs, Errno> {
-        self.inner.statfs()
+    fn statfs(&self, node: u64) -> Result<StatFs, Errno> {
+        self.inner.statfs(node)
     }
 
     fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
