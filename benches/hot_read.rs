@@ -43,6 +43,7 @@ fn store(data: &Bytes, chunk: Chunk, verify: Verify) -> Arc<Store> {
         uncompressed_size: u64::from(chunk.len),
         stored_size: u64::from(chunk.len),
         layout: Digest::default(),
+        packing: Default::default(),
     };
     let config = StoreConfig {
         verify,
@@ -126,6 +127,7 @@ fn first_touch(c: &mut Criterion) {
                 uncompressed_size: u64::from(len),
                 stored_size: u64::from(len),
                 layout: Digest::default(),
+                packing: Default::default(),
             };
             let config = StoreConfig {
                 cache: Some(cache.path().to_owned()),

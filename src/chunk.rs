@@ -4,6 +4,7 @@
 use std::fmt;
 
 use sha2::Digest as _;
+use zeroize::Zeroizing;
 
 /// Bytes of every digest in Tidegate.
 pub const DIGEST_LEN: usize = 32;
@@ -123,34 +124,11 @@ pub struct Chunk {
     pub offset: u64,
     /// Offset of the stored form in the blob.
     pub stored_offset: u64,
-    /// Length of the stored form in the blob.
+    /// Length of the stored form in the blob; 0 if it has none of its own (see
+    /// [`Form::Batch`]).
     pub stored_len: u32,
     /// Whether the stored form is compressed with the blob's compressor.
     pub compressed: bool,
-}
-
-/// Where chunk records can be looked up by position, for fetching neighbours.
-pub trait ChunkRecords: Send + Sync + 'static {
-    /// The record of a chunk; none where there is none or it cannot be read or
-    /// proved. May wait for the disk.
-    fn record(&self, blob: u16, index: u32) -> Option<Chunk>;
-
-    /// Whether a reader of the chunk before this one does not go on here, as
-    /// far as the image tells: nothing is fetched ahead across this place. May
-    /// wait for the disk.
-    fn is_apart(&self, _blob: u16, _index: u32) -> bool {
-        false
-    }
-}
-
-/// No records: every chunk stands alone.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoRecords;
-
-impl ChunkRecords for NoRecords {
-    fn record(&self, _: u16, _: u32) -> Option<Chunk> {
-        None
-    }
 }
 
 /// One blob of an image, as its blob table tells it.
@@ -172,4 +150,86 @@ pub struct BlobInfo {
     /// blob's cache file, so that an image that tells another layout gets a
     /// file of its own.
     pub layout: Digest,
+    /// How chunks are packed in the blob file.
+    pub packing: Packing,
+}
+
+/// How the chunks of a blob are packed in its file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Packing {
+    /// What a chunk's place in the file means.
+    pub form: Form,
+    /// Where the blob's own tables are, if they are needed to find chunks.
+    pub tables: Option<Tables>,
+    /// The key of an encrypted blob.
+    pub key: Option<BlobKey>,
+}
+
+/// What a chunk's place in a blob file means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Form {
+    /// Each chunk has a stored form of its own.
+    #[default]
+    Plain,
+    /// So have some; those of small files (with a stored length of 0) share one
+    /// with others.
+    Batch,
+    /// Chunks are parts of the tar archive inside a gzip file, which is entered
+    /// at the places of an index.
+    Zran,
+    /// Chunks are parts of a tar archive, and nobody said their digests.
+    Tar,
+}
+
+impl Form {
+    /// Whether the image gives the digests of the chunks.
+    pub fn has_digests(self) -> bool {
+        self != Self::Tar
+    }
+}
+
+/// Where the tables of a blob are: of which extents there are and which chunks
+/// are in them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tables {
+    /// The blob that holds them; it may be another one.
+    pub id: String,
+    /// Chunk-info table and header: offset and length.
+    pub info: (u64, u32),
+    /// The table of contents with the digests of those: offset and length.
+    pub toc: Option<(u64, u32)>,
+}
+
+/// Key and initial vector of a blob that is encrypted with AES-128-XTS. Never
+/// shown, and overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BlobKey {
+    key: Zeroizing<[u8; 32]>,
+    iv: Zeroizing<[u8; 16]>,
+}
+
+impl BlobKey {
+    /// A key: 16 bytes for the data, 16 for the tweak, and the vector.
+    pub fn new(key: [u8; 32], iv: [u8; 16]) -> Self {
+        Self {
+            key: Zeroizing::new(key),
+            iv: Zeroizing::new(iv),
+        }
+    }
+
+    /// The two keys, one behind the other.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// The vector.
+    pub fn iv(&self) -> &[u8; 16] {
+        &self.iv
+    }
+}
+
+impl fmt::Debug for BlobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlobKey(not shown)")
+    }
 }

@@ -10,8 +10,9 @@
 //! cli ─► all of the above, and build
 //! ```
 //!
-//! * [`chunk`] and [`destination`] are the vocabulary that several modules
-//!   share: what a chunk is, and where a read puts its bytes.
+//! * [`chunk`], [`extent`], [`records`] and [`destination`] are the vocabulary that
+//!   several modules share: what a chunk is, what several chunks may be stored
+//!   in, what is beside a chunk, and where a read puts its bytes.
 //! * [`image`] reads bootstraps (RAFS v6) and proves nodes against the root
 //!   digest.
 //! * [`store`] turns a chunk into proved bytes: cache, tags, fetch, repair.
@@ -25,7 +26,7 @@
 //!   host's kernel.
 //! * [`bounded_cache`], [`log_limit`], [`path_text`], [`runtime`] and [`socket`] are
 //!   small services for all of them.
-//! * [`inflate`] enters compressed streams in their middle.
+//! * [`cipher`] decrypts; [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`oci`] reads OCI images: layouts, archives, manifests.
 //! * [`unpack`] restores trees from images.
@@ -37,10 +38,12 @@ pub mod backend;
 pub mod bounded_cache;
 pub mod build;
 pub mod chunk;
+pub mod cipher;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod destination;
+pub mod extent;
 pub mod fs;
 pub mod fuse;
 pub mod fusedev;
@@ -50,6 +53,7 @@ pub mod log_limit;
 pub mod oci;
 pub mod path_text;
 pub mod prefetch;
+pub mod records;
 pub mod runtime;
 pub mod socket;
 pub mod store;

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, Packing};
 use crate::image::blob_table;
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
 use crate::image::layout;
 use crate::image::rafs::blob::BlobEntry;
 use crate::image::rafs::superblock::{self, SuperBlock};
+use crate::image::tables;
 
 /// The chunks of an image by blob.
 #[derive(Debug)]
@@ -16,7 +17,8 @@ pub struct ChunkTable {
     /// The image's superblocks.
     pub superblock: SuperBlock,
     /// The blobs with their chunk records in index order. Blobs of which the
-    /// image does not list every chunk are left out.
+    /// image does not list every chunk are left out, and those that are packed
+    /// in a way that a build does not write.
     pub blobs: Vec<(BlobEntry, Vec<Chunk>)>,
 }
 
@@ -46,11 +48,12 @@ pub fn read(path: &Path) -> Result<ChunkTable, ImageError> {
                 .iter()
                 .zip(0u32..)
                 .all(|(chunk, index)| chunk.index == index);
-        if complete {
+        let plain = tables::packing(&entry).is_ok_and(|it| it == Packing::default());
+        if complete && plain {
             blobs.push((entry, own.to_vec()));
         } else {
             log::info!(
-                "{}: blob {} is not listed whole; not used",
+                "{}: blob {} is not listed whole, or not a plain one; not used",
                 path.display(),
                 entry.id
             );

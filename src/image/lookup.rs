@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{Chunk, ChunkRecords, Digest};
+use crate::chunk::{Chunk, Digest};
+use crate::extent::{Extents, StoredTables};
 use crate::image::directory::Directory;
 use crate::image::error::ImageError;
 use crate::image::file::{ChunkGroup, File};
@@ -13,6 +14,8 @@ use crate::image::node::{Content, Node};
 use crate::image::open::Image;
 use crate::image::proof;
 use crate::image::rafs::u32_at;
+use crate::image::tables;
+use crate::records::ChunkRecords;
 
 /// Most nodes of a prefetch table that are looked at.
 const PREFETCH_MAX: usize = 1 << 18;
@@ -29,6 +32,16 @@ impl ChunkRecords for Image {
 
     fn is_apart(&self, blob: u16, index: u32) -> bool {
         self.ends_trace(blob, index)
+    }
+
+    fn extents(&self, blob: u16, stored: &StoredTables<'_>) -> Result<Extents, String> {
+        let entry = self.entries.get(usize::from(blob));
+        let entry = entry.ok_or_else(|| format!("blob number {blob}"))?;
+        let bootstrap = &self.metadata.bootstrap;
+        let layout = &self.metadata.layout;
+        tables::read(entry, blob, stored, |index| {
+            layout.listed(bootstrap, blob, index).ok().flatten()
+        })
     }
 }
 

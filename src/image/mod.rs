@@ -8,12 +8,13 @@
 //! * [`list`], [`layout`], [`blob_table`], [`chunk_table`]: lists and tables.
 //! * [`metadata`] is what [`mod@file`], [`directory`] (over [`group`]) and
 //!   [`mod@node`] load and prove from.
+//! * `tables` reads what a blob's own tables say of its chunks.
 //! * [`hints`]: what may be worth fetching first. Not proved.
 //! * [`witness`] proves single files to those who have no image.
 //! * [`open`] makes an [`Image`] if [`pin`] agrees; [`lookup`] is how it is
 //!   asked.
 //!
-//! May use: `chunk`, `path_text`. Used by: `fs`, `build`, `unpack`, `cli`.
+//! May use: `chunk`, `extent`, `records`, `cipher`, `path_text`. Used by: `fs`, `build`, `unpack`, `cli`.
 
 pub mod blob_table;
 pub mod bootstrap;
@@ -34,6 +35,7 @@ pub mod pin;
 pub mod proof;
 pub mod rafs;
 pub mod section;
+pub(crate) mod tables;
 pub mod witness;
 
 pub use error::ImageError;

@@ -23,6 +23,7 @@ use crate::image::rafs::blob::BlobEntry;
 use crate::image::rafs::superblock::{self, SuperBlock};
 use crate::image::rafs::{BLOCK, BLOCK_LEN};
 use crate::image::section::{self, BlobRecord, Trailer};
+use crate::image::tables;
 
 /// Bytes of nodes that stay in memory.
 const NODE_BUDGET: u64 = 48 << 20;
@@ -55,6 +56,7 @@ pub struct Image {
     pub(crate) hints: HintPlaces,
     /// Blob and index of the chunks behind the runs of the trace, sorted.
     pub(crate) trace_ends: OnceLock<Box<[(u32, u32)]>>,
+    pub(crate) entries: Vec<BlobEntry>,
     blobs: Vec<BlobInfo>,
     root: NodeRef,
     root_digest: Option<Digest>,
@@ -95,7 +97,7 @@ impl Image {
             let pinned = pinned.map_err(|reason| refused(path, reason, None, file_digest))?;
             let (chunks, layouts) =
                 layout::load_all(&bootstrap, superblock.chunk_table, entries.len())?;
-            let blobs = entries.into_iter().zip(layouts).map(blob_info).collect();
+            let blobs = entries.iter().zip(layouts).map(blob_info).collect();
             let root = NodeRef {
                 nid: root_nid,
                 proof: None,
@@ -105,7 +107,7 @@ impl Image {
                 superblock,
                 None,
                 Layout::Loaded(chunks),
-                blobs,
+                (entries, blobs),
                 root,
                 (None, pinned),
             ));
@@ -157,7 +159,7 @@ impl Image {
         }
         let layout = Layout::Proved(ProvedLayout::new(superblock.chunk_table.0, lists));
         let layouts = records.iter().map(|record| record.layout);
-        let blobs = entries.into_iter().zip(layouts).map(blob_info).collect();
+        let blobs = entries.iter().zip(layouts).map(blob_info).collect();
         let proof = NodeProof {
             digest: trailer.root_node,
             record: trailer.root_record,
@@ -171,7 +173,7 @@ impl Image {
             superblock,
             Some(section),
             layout,
-            blobs,
+            (entries, blobs),
             root,
             (Some(digest), pinned),
         );
@@ -187,7 +189,7 @@ impl Image {
         superblock: SuperBlock,
         section: Option<Section>,
         layout: Layout,
-        blobs: Vec<BlobInfo>,
+        (entries, blobs): (Vec<BlobEntry>, Vec<BlobInfo>),
         root: NodeRef,
         (root_digest, pinned): (Option<Digest>, bool),
     ) -> Self {
@@ -196,6 +198,7 @@ impl Image {
             nodes: bounded(1024, NODE_BUDGET, NodeWeight),
             hints: HintPlaces::default(),
             trace_ends: OnceLock::new(),
+            entries,
             blobs,
             root,
             root_digest,
@@ -271,15 +274,17 @@ fn refused(
     }
 }
 
-fn blob_info((entry, layout): (BlobEntry, Digest)) -> BlobInfo {
+fn blob_info((entry, layout): (&BlobEntry, Digest)) -> BlobInfo {
     BlobInfo {
-        id: entry.id,
+        id: entry.id.clone(),
         algorithm: entry.algorithm,
         compressor: entry.compressor,
         chunks: entry.chunks,
         uncompressed_size: entry.uncompressed_size,
         stored_size: entry.stored_size,
         layout,
+        // The blob table was read only if it makes sense.
+        packing: tables::packing(entry).unwrap_or_default(),
     }
 }
 

@@ -61,9 +61,10 @@ use self::spare::Spare;
 use self::tags::TagCache;
 use crate::backend::sources::{SourceFigures, Sources};
 use crate::backend::{Backend, Class};
-use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, ChunkRecords, NoRecords};
+use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk};
 use crate::destination::Destination;
 use crate::log_limit::LogLimit;
+use crate::records::{ChunkRecords, NoRecords};
 use crate::runtime;
 
 /// How much longer than the deadline a reader waits for a flight to give up.

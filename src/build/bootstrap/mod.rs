@@ -284,6 +284,9 @@ fn blob_entry(blob: &PackedBlob, index: usize, chunk_size: u32) -> BlobEntry {
         uncompressed_size: blob.uncompressed_size,
         info_compressor: blob.table_compressor,
         info: (blob.table_offset, blob.table_stored_size, blob.table_size),
+        toc: None,
+        meta: None,
+        key: None,
     }
 }
 

@@ -5,11 +5,15 @@
 //! bytes of images made by `nydus-image`.
 
 pub mod blob;
+pub mod blob_meta;
 pub mod chunk_index;
+pub mod chunk_info;
+pub mod context;
 pub mod dirent;
 pub mod inode;
 pub mod record;
 pub mod superblock;
+pub mod toc;
 pub mod xattr;
 
 /// EROFS block size that we write and read, in bytes.

@@ -22,8 +22,9 @@ use parking_lot::Mutex;
 use super::{Snapshot, Store, StoreConfig, Verify};
 use crate::backend::sources::Sources;
 use crate::backend::{Backend, BackendError, BlobRange, Body, Opening, whole};
-use crate::chunk::{BlobInfo, Chunk, ChunkRecords, Compressor, Digest, DigestAlgorithm};
+use crate::chunk::{BlobInfo, Chunk, Compressor, Digest, DigestAlgorithm};
 use crate::destination::Destination;
+use crate::records::ChunkRecords;
 
 /// An image of one blob, with the truth about its chunks.
 struct Image {
@@ -68,6 +69,7 @@ fn image(lens: &[usize], compressor: Compressor, algorithm: DigestAlgorithm) -> 
         uncompressed_size: offset,
         stored_size: u64::try_from(stored.len()).unwrap(),
         layout: Digest([7; 32]),
+        packing: Default::default(),
     };
     Image {
         blob,
