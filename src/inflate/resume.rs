@@ -3,96 +3,13 @@
 //! Source of the method: `inflatePrime` and `inflateSetDictionary` of zlib, as
 //! `examples/zran.c` of zlib uses them.
 
-#![allow(
-    unsafe_code,
-    reason = "zlib's interface for entering a stream is a C one"
-)]
-
-use std::ffi::c_int;
-
 use libz_rs_sys as zlib;
+
+use super::InflateError;
+use super::stream::{Form, Pause, Stream};
 
 /// Bytes that a stream can refer back to.
 pub const WINDOW: usize = 32 << 10;
-
-/// Raw DEFLATE without header, with the largest window.
-const RAW: c_int = -15;
-
-/// Why a stream could not be entered or decompressed.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InflateError {
-    /// More than seven bits of the byte before are said to belong to the stream.
-    #[error("{0} bits of the byte before the stream, more than 7")]
-    Bits(u8),
-    /// A dictionary that is longer than what a stream can refer to.
-    #[error("A dictionary of {0} bytes, more than 32768")]
-    Dictionary(usize),
-    /// Longer than zlib can be told.
-    #[error("{0} bytes at once")]
-    TooLong(usize),
-    /// zlib says that the bytes are no DEFLATE stream, or has no memory.
-    #[error("zlib refuses the stream after {done} bytes (code {code})")]
-    Refused {
-        /// Bytes that came out before.
-        done: usize,
-        /// zlib's return code.
-        code: i32,
-    },
-}
-
-/// A zlib stream that is ended when it is dropped.
-struct Stream(zlib::z_stream);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // SAFETY: the stream was initialised by `inflateInit2_` and is ended
-        // once.
-        unsafe { zlib::inflateEnd(&raw mut self.0) };
-    }
-}
-
-impl Stream {
-    fn new() -> Result<Self, InflateError> {
-        let mut stream = zlib::z_stream::default();
-        let size = c_int::try_from(size_of::<zlib::z_stream>()).unwrap_or(0);
-        // SAFETY: the stream has no state yet; version and size are the library's own.
-        let code = unsafe { zlib::inflateInit2_(&raw mut stream, RAW, zlib::zlibVersion(), size) };
-        if code == zlib::Z_OK {
-            Ok(Self(stream))
-        } else {
-            Err(InflateError::Refused { done: 0, code })
-        }
-    }
-
-    fn prime(&mut self, bits: u8, previous: u8) -> c_int {
-        let value = c_int::from(previous >> (8 - bits));
-        // SAFETY: the stream is initialised.
-        unsafe { zlib::inflatePrime(&raw mut self.0, bits.into(), value) }
-    }
-
-    fn set_dictionary(&mut self, dictionary: &[u8], len: u32) -> c_int {
-        // SAFETY: the stream is initialised; `len` is the dictionary's length,
-        // and zlib copies it.
-        unsafe { zlib::inflateSetDictionary(&raw mut self.0, dictionary.as_ptr(), len) }
-    }
-
-    /// Decompresses until `out` is full, or no further; returns zlib's code and
-    /// how much came out.
-    fn inflate(&mut self, stored: &[u8], out: &mut [u8], lens: (u32, u32)) -> (c_int, usize) {
-        self.0.next_in = stored.as_ptr();
-        self.0.avail_in = lens.0;
-        self.0.next_out = out.as_mut_ptr();
-        self.0.avail_out = lens.1;
-        // SAFETY: input and output are as long as is said and outlive the call.
-        let code = unsafe { zlib::inflate(&raw mut self.0, zlib::Z_SYNC_FLUSH) };
-        let left = usize::try_from(self.0.avail_out).unwrap_or(usize::MAX);
-        self.0.next_in = std::ptr::null();
-        self.0.next_out = std::ptr::null_mut();
-        (self.0.avail_in, self.0.avail_out) = (0, 0);
-        (code, out.len().saturating_sub(left))
-    }
-}
 
 /// Decompresses raw DEFLATE bytes into `out` and returns how many bytes came
 /// out: `out.len()`, or fewer where the stream or `stored` ends before.
@@ -116,28 +33,24 @@ pub fn resume(
     if dictionary.len() > WINDOW {
         return Err(InflateError::Dictionary(dictionary.len()));
     }
-    let len =
-        |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| InflateError::TooLong(bytes.len()));
-    let (lens, dictionary_len) = ((len(stored)?, len(out)?), len(dictionary)?);
-    let mut stream = Stream::new()?;
-    let refused = |done, code| Err(InflateError::Refused { done, code });
+    for len in [stored.len(), out.len()] {
+        u32::try_from(len).map_err(|_| InflateError::TooLong(len))?;
+    }
+    let mut stream = Stream::new(Form::Raw)?;
     if bits > 0 {
-        let code = stream.prime(bits, previous);
-        if code != zlib::Z_OK {
-            return refused(0, code);
-        }
+        stream.prime(bits, previous)?;
     }
     if !dictionary.is_empty() {
-        let code = stream.set_dictionary(dictionary, dictionary_len);
-        if code != zlib::Z_OK {
-            return refused(0, code);
-        }
+        stream.set_dictionary(dictionary)?;
     }
-    let (code, done) = stream.inflate(stored, out, lens);
-    match code {
+    let step = stream.inflate(stored, out, Pause::Never);
+    match step.code {
         // No progress is possible: the input ended, or the output is full.
-        zlib::Z_OK | zlib::Z_STREAM_END | zlib::Z_BUF_ERROR => Ok(done),
-        code => refused(done, code),
+        zlib::Z_OK | zlib::Z_STREAM_END | zlib::Z_BUF_ERROR => Ok(step.produced),
+        code => Err(InflateError::Refused {
+            done: step.produced,
+            code,
+        }),
     }
 }
 
