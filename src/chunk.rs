@@ -131,10 +131,19 @@ pub struct Chunk {
     pub compressed: bool,
 }
 
+/// Whether a blob may be called so: 1 to 64 letters, digits, dots, dashes and
+/// underscores, of which the first is no dot. Fit for being part of a path or
+/// URL.
+pub fn is_blob_name(id: &[u8]) -> bool {
+    let may = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    (1..=64).contains(&id.len()) && id.iter().all(may) && id.first() != Some(&b'.')
+}
+
 /// One blob of an image, as its blob table tells it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlobInfo {
-    /// Name of the blob: 64 hexadecimal digits, the SHA-256 of the file.
+    /// Name of the blob, as [`is_blob_name`] demands: 64 hexadecimal digits, the
+    /// SHA-256 of the file, but in old images.
     pub id: String,
     /// Algorithm of the chunks' digests.
     pub algorithm: DigestAlgorithm,

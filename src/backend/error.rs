@@ -26,8 +26,8 @@ pub enum BackendError {
         #[source]
         source: std::io::Error,
     },
-    /// A blob name that is not 64 hexadecimal digits.
-    #[error("Blob name {id:?} is not 64 hexadecimal digits: the image is damaged or hostile")]
+    /// A blob name that cannot be part of a path or URL.
+    #[error("Blob name {id:?} is no name of a blob: the image is damaged or hostile")]
     BadId {
         /// The name, as the image tells it.
         id: String,

@@ -21,6 +21,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, future, stream};
 
+use crate::chunk::is_blob_name;
+
 pub use error::BackendError;
 
 /// Why bytes are asked for: peers and proxies are told, and the scheduler's
@@ -38,7 +40,7 @@ pub enum Class {
 /// A range of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlobRange<'a> {
-    /// The blob: 64 hexadecimal digits.
+    /// The blob's name, as [`is_blob_name`] demands.
     pub id: &'a str,
     /// First byte.
     pub offset: u64,
@@ -52,9 +54,9 @@ impl<'a> BlobRange<'a> {
     /// The blob's id, fit for being part of a path or URL.
     ///
     /// # Errors
-    /// [`BackendError::BadId`] when it is not 64 hexadecimal digits.
+    /// [`BackendError::BadId`] when it is not.
     pub fn checked_id(&self) -> Result<&'a str, BackendError> {
-        if self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if is_blob_name(self.id.as_bytes()) {
             return Ok(self.id);
         }
         let id = self.id.to_owned();

@@ -72,6 +72,11 @@ impl ImageOptions {
                 log::warn!("{path}: root sha256:{root} is the image's own and not pinned");
             }
             (None, true) => log::info!("{path}: no integrity section; the file is pinned"),
+            (None, false) if image.root_inode_digest().is_some() => {
+                log::warn!(
+                    "{path}: RAFS v5, not pinned; names, owners, modes and xattrs are not checked"
+                );
+            }
             (None, false) => {
                 log::warn!(
                     "{path}: no integrity section; only chunk data is checked, metadata is not"

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::cli::image_options::ImageOptions;
 use crate::cli::{Failure, Outcome};
+use crate::image::Format;
 
 /// Print what an image is: root digest, sizes, blobs.
 #[derive(Debug, Args)]
@@ -18,7 +19,11 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Serialize)]
 struct Report {
+    format: &'static str,
     root: Option<String>,
+    /// Of RAFS v5: the digest of the root's content, which covers no attributes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_inode_digest: Option<String>,
     pinned: bool,
     inodes: u64,
     chunk_size: u32,
@@ -39,14 +44,19 @@ struct BlobReport {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let image = arguments.image.open_image()?;
-    let superblock = image.superblock();
+    let summary = image.summary();
     let report = Report {
+        format: match summary.format {
+            Format::RafsV5 => "RAFS v5",
+            Format::RafsV6 => "RAFS v6",
+        },
+        root_inode_digest: image.root_inode_digest().map(|digest| digest.to_string()),
         root: image.root_digest().map(|root| format!("sha256:{root}")),
         pinned: image.pinned(),
-        inodes: superblock.inodes,
-        chunk_size: superblock.chunk_size,
-        digest: format!("{:?}", superblock.algorithm).to_lowercase(),
-        compressor: format!("{:?}", superblock.compressor).to_lowercase(),
+        inodes: summary.inodes,
+        chunk_size: summary.chunk_size,
+        digest: format!("{:?}", summary.algorithm).to_lowercase(),
+        compressor: format!("{:?}", summary.compressor).to_lowercase(),
         blobs: image
             .blobs()
             .iter()
@@ -67,6 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         .root
         .as_deref()
         .unwrap_or("none (no integrity section)");
+    println!("format      {}", report.format);
     println!(
         "root        {root}{}",
         if report.pinned {
@@ -75,6 +86,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             " (not pinned)"
         }
     );
+    if let Some(digest) = &report.root_inode_digest {
+        println!("root inode  {digest} (of contents only, for information)");
+    }
     println!("inodes      {}", report.inodes);
     println!("chunk size  {}", report.chunk_size);
     println!("digest      {}", report.digest);

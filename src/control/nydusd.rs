@@ -123,11 +123,11 @@ pub(super) async fn backend(
     let Mountpoint { mountpoint } = asked(query)?;
     let mountpoint = mountpoint.ok_or_else(|| Refusal::bad("mountpoint= is missing"))?;
     let image = Arc::clone(&find(&daemon, Some(&mountpoint))?.image);
-    let superblock = image.superblock();
+    let summary = image.summary();
     Ok(answer::json(&json!({
-        "chunk_size": superblock.chunk_size,
-        "root_inode": superblock.root_nid,
-        "digester": format!("{:?}", superblock.algorithm),
+        "chunk_size": summary.chunk_size,
+        "root_inode": image.root().nid,
+        "digester": format!("{:?}", summary.algorithm),
         "blobs": image.blobs().len(),
         "root": image.root_digest().map(|root| format!("sha256:{root}")),
         "pinned": image.pinned(),

@@ -14,10 +14,9 @@ use crate::destination::Destination;
 use crate::fs::nodes::{Held, Nodes, ROOT};
 use crate::fs::touches::{FirstReads, Touches};
 use crate::fs::{Attr, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
-use crate::image::directory::Directory;
 use crate::image::group;
 use crate::image::model::NAME_MAX;
-use crate::image::{Content, Image, ImageError, Node, NodeRef};
+use crate::image::{Content, Directory, Image, ImageError, Node, NodeRef};
 use crate::log_limit::LogLimit;
 use crate::store::Store;
 
@@ -216,7 +215,7 @@ impl ImageFs {
 
     /// The chunks of file `node` around byte `offset`.
     fn open_group(&self, node: u64, offset: u64) -> Result<Arc<OpenGroup>, Errno> {
-        let chunk_size = u64::from(self.image.superblock().chunk_size);
+        let chunk_size = u64::from(self.image.summary().chunk_size);
         let position = offset / chunk_size;
         let key = (node, position / crate::image::proof::FANOUT as u64);
         let held = self.held(node)?.node;
@@ -265,7 +264,7 @@ impl ImageFs {
 
     /// The parts of chunks that hold `len` bytes of a file from `offset` on.
     fn pieces(&self, node: u64, offset: u64, len: usize) -> Result<Pieces, Errno> {
-        let chunk_size = u64::from(self.image.superblock().chunk_size);
+        let chunk_size = u64::from(self.image.summary().chunk_size);
         let mut group = self.open_group(node, offset)?;
         let end = offset.saturating_add(len as u64).min(group.size);
         let mut pieces = Pieces::new();
@@ -385,10 +384,10 @@ impl FileSystem for ImageFs {
     }
 
     fn statfs(&self, _node: u64) -> Result<StatFs, Errno> {
-        let superblock = self.image.superblock();
+        let summary = self.image.summary();
         Ok(StatFs {
-            blocks: u64::from(superblock.blocks),
-            files: superblock.inodes,
+            blocks: summary.blocks,
+            files: summary.inodes,
         })
     }
 

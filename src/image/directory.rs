@@ -50,9 +50,9 @@ struct Proved {
     entries_before: OnceLock<Vec<u32>>,
 }
 
-/// A loaded directory.
+/// A loaded directory of a RAFS v6 image.
 #[derive(Debug)]
-pub struct Directory {
+pub struct ErofsDirectory {
     nid: u64,
     blocks: Blocks,
     proved: Option<Proved>,
@@ -63,7 +63,7 @@ pub struct Directory {
     first_names: RwLock<BTreeMap<Box<[u8]>, u64>>,
 }
 
-impl Directory {
+impl ErofsDirectory {
     /// Memory that the value holds, in bytes.
     pub(crate) fn memory(&self) -> usize {
         let index = self
@@ -121,10 +121,10 @@ impl Metadata {
         &self,
         node: &NodeRef,
         blocks: Blocks,
-    ) -> Result<(Directory, ListHead, Digest), ImageError> {
+    ) -> Result<(ErofsDirectory, ListHead, Digest), ImageError> {
         let nid = node.nid;
         let Some((proof, section)) = node.proof.zip(self.section) else {
-            let directory = Directory {
+            let directory = ErofsDirectory {
                 nid,
                 blocks,
                 proved: None,
@@ -154,7 +154,7 @@ impl Metadata {
         } else {
             Digest::default()
         };
-        let mut directory = Directory {
+        let mut directory = ErofsDirectory {
             nid,
             blocks,
             proved: Some(Proved {
@@ -191,7 +191,11 @@ impl Metadata {
     ///
     /// # Errors
     /// When the directory cannot be read or proved.
-    pub fn find(&self, directory: &Directory, name: &[u8]) -> Result<Option<Entry>, ImageError> {
+    pub fn find(
+        &self,
+        directory: &ErofsDirectory,
+        name: &[u8],
+    ) -> Result<Option<Entry>, ImageError> {
         if directory.groups() == 0 {
             return Ok(None);
         }
@@ -219,7 +223,7 @@ impl Metadata {
     /// neighbour must show that it is not there either.
     fn find_in(
         &self,
-        directory: &Directory,
+        directory: &ErofsDirectory,
         number: u64,
         name: &[u8],
     ) -> Result<Option<Option<Entry>>, ImageError> {
@@ -246,7 +250,7 @@ impl Metadata {
     ///
     /// # Errors
     /// When it cannot be read or proved.
-    pub fn group(&self, directory: &Directory, group: u64) -> Result<Arc<Group>, ImageError> {
+    pub fn group(&self, directory: &ErofsDirectory, group: u64) -> Result<Arc<Group>, ImageError> {
         if let Some(single) = &directory.single {
             return Ok(Arc::clone(single));
         }
@@ -272,7 +276,7 @@ impl Metadata {
 
     /// The group in which `name` stands if it exists. A hint, computed from
     /// bytes that are not proved.
-    fn guess_group(&self, directory: &Directory, name: &[u8]) -> Result<u64, ImageError> {
+    fn guess_group(&self, directory: &ErofsDirectory, name: &[u8]) -> Result<u64, ImageError> {
         if directory.single.is_some() {
             return Ok(0);
         }
@@ -306,7 +310,7 @@ impl Metadata {
     /// How many entries are in the blocks before `block`. A hint.
     fn entries_before(
         &self,
-        directory: &Directory,
+        directory: &ErofsDirectory,
         proved: &Proved,
         block: u64,
     ) -> Result<u64, ImageError> {
@@ -322,7 +326,7 @@ impl Metadata {
 
     fn block_index<'a>(
         &self,
-        directory: &Directory,
+        directory: &ErofsDirectory,
         proved: &'a Proved,
     ) -> Result<&'a [u32], ImageError> {
         if let Some(index) = proved.entries_before.get() {
@@ -345,7 +349,7 @@ impl Metadata {
     /// Reads a group of a proved directory and hashes it as a leaf.
     fn read_proved_group(
         &self,
-        directory: &Directory,
+        directory: &ErofsDirectory,
         group: u64,
     ) -> Result<(Group, Digest), ImageError> {
         let damaged = |reason: String| self.bootstrap.damaged(reason);
@@ -397,7 +401,7 @@ impl Metadata {
                 }
                 let code = dirent.file_type.code() | if child.link { LINK_BIT } else { 0 };
                 leaf.entry(dirent.name, code, &child.digest);
-                found.push(dirent, target(dirent.nid, &child));
+                found.push(dirent.name, dirent.file_type, target(dirent.nid, &child));
             }
             block += 1;
         }
@@ -405,18 +409,20 @@ impl Metadata {
     }
 
     /// Reads a block of a directory without a section as a group.
-    fn read_block_group(&self, directory: &Directory, block: u64) -> Result<Group, ImageError> {
+    fn read_block_group(
+        &self,
+        directory: &ErofsDirectory,
+        block: u64,
+    ) -> Result<Group, ImageError> {
         let bytes = self.read_block(&directory.blocks, block)?;
         let mut found = Group::default();
         let dirents = dirent::parse(&bytes).map_err(|reason| self.bootstrap.damaged(reason))?;
         for dirent in dirents.iter().filter(|it| !is_dots(it)) {
-            found.push(
-                dirent,
-                Target::Node(NodeRef {
-                    nid: dirent.nid,
-                    proof: None,
-                }),
-            );
+            let node = NodeRef {
+                nid: dirent.nid,
+                proof: None,
+            };
+            found.push(dirent.name, dirent.file_type, Target::Node(node));
         }
         Ok(found)
     }

@@ -42,8 +42,8 @@ pub enum ImageError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no RAFS v6 bootstrap.
-    #[error("{} is not a RAFS v6 bootstrap: {reason}", path.display())]
+    /// The file is no RAFS bootstrap.
+    #[error("{} is not a RAFS bootstrap: {reason}", path.display())]
     NotABootstrap {
         /// The file.
         path: PathBuf,
@@ -103,6 +103,16 @@ pub enum ImageError {
     /// A root is pinned, but the image has no integrity section.
     #[error("Bootstrap {} has no integrity section, so no root digest can be checked; build or convert the image with Tidegate", path.display())]
     NoSection {
+        /// The bootstrap.
+        path: PathBuf,
+    },
+    /// A root is pinned or required, but the format has no root digest.
+    #[error(
+        "Bootstrap {} is RAFS v5, which has no root digest; pin the file with --bootstrap-digest \
+         sha256:HEX, or convert the image with Tidegate",
+        path.display()
+    )]
+    OnlyBootstrapDigest {
         /// The bootstrap.
         path: PathBuf,
     },

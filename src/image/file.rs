@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::chunk::{Chunk, Digest};
+use crate::image::content::ChunkGroup;
 use crate::image::error::ImageError;
 use crate::image::list::List;
 use crate::image::metadata::Metadata;
@@ -11,9 +12,9 @@ use crate::image::proof::{self, FANOUT, Leaf, ListHead, ListKind};
 use crate::image::rafs::BLOCK;
 use crate::image::rafs::chunk_index::{self, ChunkIndex};
 
-/// A loaded regular file.
+/// A loaded regular file of a RAFS v6 image.
 #[derive(Debug)]
-pub struct File {
+pub struct ErofsFile {
     /// Number of chunks.
     count: u64,
     /// Offset of the chunk index in the bootstrap.
@@ -24,7 +25,7 @@ pub struct File {
     first: Arc<[Chunk]>,
 }
 
-impl File {
+impl ErofsFile {
     /// Memory that the value holds, in bytes.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&self.first[..])
@@ -36,15 +37,6 @@ impl File {
     }
 }
 
-/// Chunks that stand one after the other in a file.
-#[derive(Clone, Debug)]
-pub struct ChunkGroup {
-    /// Position of the first in the file's chunk list.
-    pub start: u64,
-    /// The chunks.
-    pub chunks: Arc<[Chunk]>,
-}
-
 impl Metadata {
     /// Loads a file's chunk list of up to [`FANOUT`] chunks whole, or the head
     /// of a longer one. Returns the file and the digest of its chunk list.
@@ -53,7 +45,7 @@ impl Metadata {
         node: &NodeRef,
         size: u64,
         index: u64,
-    ) -> Result<(File, Digest), ImageError> {
+    ) -> Result<(ErofsFile, Digest), ImageError> {
         let count = size.div_ceil(u64::from(self.superblock.chunk_size));
         let head = ListHead {
             count,
@@ -64,7 +56,7 @@ impl Metadata {
             let top = if count == 0 { Digest::default() } else { leaf };
             let digest = proof::list_digest(ListKind::Chunks, &head, &top);
             return Ok((
-                File {
+                ErofsFile {
                     count,
                     index,
                     list: None,
@@ -74,7 +66,7 @@ impl Metadata {
             ));
         }
         let Some((proof, section)) = node.proof.zip(self.section) else {
-            let file = File {
+            let file = ErofsFile {
                 count,
                 index,
                 list: None,
@@ -95,7 +87,7 @@ impl Metadata {
             levels,
         });
         Ok((
-            File {
+            ErofsFile {
                 count,
                 index,
                 list,
@@ -112,7 +104,7 @@ impl Metadata {
     /// When the chunk list cannot be read or proved.
     pub fn chunk_group(
         &self,
-        file: &File,
+        file: &ErofsFile,
         size: u64,
         position: u64,
     ) -> Result<ChunkGroup, ImageError> {

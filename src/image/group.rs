@@ -2,7 +2,6 @@
 
 use crate::chunk::Digest;
 use crate::image::model::{FileType, NodeRef};
-use crate::image::rafs::dirent::Dirent;
 
 /// A group in memory: node number of the directory, digest of its entry list,
 /// number of the group.
@@ -88,14 +87,14 @@ impl Group {
             .binary_search_by(|entry| self.name(entry).cmp(name))
     }
 
-    pub(crate) fn push(&mut self, dirent: &Dirent<'_>, target: Target) {
+    pub(crate) fn push(&mut self, name: &[u8], file_type: FileType, target: Target) {
         let position = |len| u32::try_from(len).unwrap_or(u32::MAX);
         let start = position(self.names.len());
-        self.names.extend_from_slice(dirent.name);
+        self.names.extend_from_slice(name);
         let name = (start, position(self.names.len()));
         self.entries.push(Entry {
             name,
-            file_type: dirent.file_type,
+            file_type,
             target,
         });
     }

@@ -151,10 +151,10 @@ impl Image {
         if !self.has_trace() {
             return Ok(Vec::new());
         }
-        let count = u64_at(&self.metadata.hint(self.hints.trace, HEAD)?, 0).min(RUNS_MAX);
+        let count = u64_at(&self.tree.erofs()?.hint(self.hints.trace, HEAD)?, 0).min(RUNS_MAX);
         let len = usize::try_from(count).unwrap_or(0) * ChunkRun::LEN;
         let at = self.hints.trace.saturating_add(HEAD as u64);
-        let bytes = self.metadata.hint(at, len)?;
+        let bytes = self.tree.erofs()?.hint(at, len)?;
         Ok(bytes
             .chunks_exact(ChunkRun::LEN)
             .map(ChunkRun::parse)
@@ -189,11 +189,11 @@ impl Image {
             return Ok(UsedChunks(None));
         }
         let at = self.hints.used.saturating_add(u64::from(blob) * 8);
-        match u64_at(&self.metadata.hint(at, 8)?, 0) {
+        match u64_at(&self.tree.erofs()?.hint(at, 8)?, 0) {
             0 => Ok(UsedChunks(None)),
             map => {
                 let len = info.chunks.div_ceil(8) as usize;
-                Ok(UsedChunks(Some(self.metadata.hint(map, len)?)))
+                Ok(UsedChunks(Some(self.tree.erofs()?.hint(map, len)?)))
             }
         }
     }

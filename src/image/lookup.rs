@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use crate::chunk::{Chunk, Digest};
 use crate::extent::{Extents, StoredTables};
-use crate::image::directory::Directory;
+use crate::image::content::{ChunkGroup, Content, Directory, File};
 use crate::image::error::ImageError;
-use crate::image::file::{ChunkGroup, File};
 use crate::image::group::{Entry, Group, Target};
 use crate::image::model::NodeRef;
-use crate::image::node::{Content, Node};
+use crate::image::node::Node;
 use crate::image::open::Image;
 use crate::image::proof;
 use crate::image::rafs::u32_at;
@@ -26,8 +25,7 @@ pub const LINK_PATH_MAX: usize = 4096;
 
 impl ChunkRecords for Image {
     fn record(&self, blob: u16, index: u32) -> Option<Chunk> {
-        let bootstrap = &self.metadata.bootstrap;
-        self.metadata.layout.chunk(bootstrap, blob, index).ok()
+        self.tree.chunk(blob, index).ok()
     }
 
     fn is_apart(&self, blob: u16, index: u32) -> bool {
@@ -37,10 +35,8 @@ impl ChunkRecords for Image {
     fn extents(&self, blob: u16, stored: &StoredTables<'_>) -> Result<Extents, String> {
         let entry = self.entries.get(usize::from(blob));
         let entry = entry.ok_or_else(|| format!("blob number {blob}"))?;
-        let bootstrap = &self.metadata.bootstrap;
-        let layout = &self.metadata.layout;
         tables::read(entry, blob, stored, |index| {
-            layout.listed(bootstrap, blob, index).ok().flatten()
+            self.tree.listed(blob, index).ok().flatten()
         })
     }
 }
@@ -59,7 +55,7 @@ impl Image {
         if let Some(found) = self.nodes.get(&key) {
             return Ok(found);
         }
-        let loaded = Arc::new(self.metadata.load(node)?);
+        let loaded = Arc::new(self.tree.load(node)?);
         self.nodes.insert(key, Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -69,7 +65,7 @@ impl Image {
     /// # Errors
     /// When the directory cannot be read or proved.
     pub fn find(&self, directory: &Directory, name: &[u8]) -> Result<Option<Entry>, ImageError> {
-        self.metadata.find(directory, name)
+        self.tree.find(directory, name)
     }
 
     /// A group of a directory's entries.
@@ -77,7 +73,7 @@ impl Image {
     /// # Errors
     /// When it cannot be read or proved.
     pub fn group(&self, directory: &Directory, group: u64) -> Result<Arc<Group>, ImageError> {
-        self.metadata.group(directory, group)
+        self.tree.group(directory, group)
     }
 
     /// The group of chunks that holds chunk number `position` of a file of
@@ -91,7 +87,7 @@ impl Image {
         size: u64,
         position: u64,
     ) -> Result<ChunkGroup, ImageError> {
-        self.metadata.chunk_group(file, size, position)
+        self.tree.chunk_group(file, size, position)
     }
 
     /// The record of a chunk; none if the image does not list it.
@@ -99,8 +95,7 @@ impl Image {
     /// # Errors
     /// When it cannot be read or proved.
     pub fn listed_chunk(&self, blob: u16, index: u32) -> Result<Option<Chunk>, ImageError> {
-        let bootstrap = &self.metadata.bootstrap;
-        self.metadata.layout.listed(bootstrap, blob, index)
+        self.tree.listed(blob, index)
     }
 
     /// The nodes that the image's prefetch table names. Only a hint of what to
@@ -110,9 +105,10 @@ impl Image {
     /// # Errors
     /// When the table cannot be read.
     pub fn prefetch_table(&self) -> Result<Vec<NodeRef>, ImageError> {
-        let (offset, len) = self.superblock().prefetch_table;
-        let count = (len as usize / 4).min(PREFETCH_MAX);
-        let table = self.metadata.bootstrap.read(offset, count * 4)?;
+        let (offset, count) = self.summary().prefetch_table;
+        let count = usize::try_from(count).unwrap_or(PREFETCH_MAX);
+        let len = count.min(PREFETCH_MAX) * 4;
+        let table = self.tree.bootstrap().read(offset, len)?;
         let nids = table.chunks_exact(4).map(|nid| u64::from(u32_at(nid, 0)));
         let nodes = nids
             .take_while(|&nid| nid != 0)
@@ -122,8 +118,8 @@ impl Image {
 
     /// The error for an entry whose type is not its node's.
     pub fn contradiction(&self, nid: u64) -> ImageError {
-        self.metadata
-            .bootstrap
+        self.tree
+            .bootstrap()
             .unproved(format!("type of inode {nid}"))
     }
 
@@ -139,8 +135,8 @@ impl Image {
         };
         let path = self.read_link_path(offset)?;
         let wrong = || {
-            self.metadata
-                .bootstrap
+            self.tree
+                .bootstrap()
                 .unproved(format!("hard link to inode {nid}"))
         };
         if proof::link_digest(&path) != digest {
@@ -179,18 +175,18 @@ impl Image {
     }
 
     fn read_link_path(&self, offset: u64) -> Result<Vec<u8>, ImageError> {
-        let damaged = || self.metadata.bootstrap.damaged("path of a hard link");
-        let at = self
-            .metadata
+        let metadata = self.tree.erofs()?;
+        let damaged = || metadata.bootstrap.damaged("path of a hard link");
+        let at = metadata
             .section
             .and_then(|section| section.at(offset))
             .ok_or_else(damaged)?;
         let mut len = [0; 4];
-        self.metadata.bootstrap.read_into(at, &mut len)?;
+        metadata.bootstrap.read_into(at, &mut len)?;
         let len = u32::from_le_bytes(len) as usize;
         if len > LINK_PATH_MAX {
             return Err(damaged());
         }
-        self.metadata.bootstrap.read(at + 4, len)
+        metadata.bootstrap.read(at + 4, len)
     }
 }

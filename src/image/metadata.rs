@@ -13,7 +13,7 @@ use crate::image::layout::Layout;
 use crate::image::rafs::superblock::SuperBlock;
 
 /// Bytes of directory groups that stay in memory.
-const GROUP_BUDGET: u64 = 16 << 20;
+pub(crate) const GROUP_BUDGET: u64 = 16 << 20;
 
 /// Where an image's integrity section is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ impl Weighter<GroupKey, Arc<Group>> for GroupWeight {
     }
 }
 
-/// The metadata of an open image.
+/// The metadata of an open RAFS v6 image.
 #[derive(Debug)]
 pub struct Metadata {
     pub(crate) bootstrap: Bootstrap,

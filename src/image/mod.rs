@@ -1,13 +1,15 @@
 //! What an image is: parsing of bootstraps and the proof of what they say.
 //!
 //! * [`model`]: types, attributes, references: the words.
-//! * [`rafs`]: RAFS v6 on disk, parsers and encoders over bytes. No I/O.
+//! * [`rafs`]: RAFS v6 on disk, parsers and encoders over bytes; [`rafs5`]: the
+//!   parsers of RAFS v5. No I/O.
 //! * [`section`]: the integrity section on disk. No I/O.
 //! * [`proof`]: every hash that the root digest is made of. No I/O.
 //! * [`bootstrap`]: reads ranges of a bootstrap file into private memory.
 //! * [`list`], [`layout`], [`blob_table`], [`chunk_table`]: lists and tables.
 //! * [`metadata`] is what [`mod@file`], [`directory`] (over [`group`]) and
-//!   [`mod@node`] load and prove from.
+//!   [`mod@node`] load and prove from; `v5` is all of that for RAFS v5, and `tree`
+//!   the door to both, with [`content`] as what comes out.
 //! * `tables` reads what a blob's own tables say of its chunks.
 //! * [`hints`]: what may be worth fetching first. Not proved.
 //! * [`witness`] proves single files to those who have no image.
@@ -19,6 +21,7 @@
 pub mod blob_table;
 pub mod bootstrap;
 pub mod chunk_table;
+pub mod content;
 pub mod directory;
 pub mod error;
 pub mod file;
@@ -34,13 +37,18 @@ pub mod open;
 pub mod pin;
 pub mod proof;
 pub mod rafs;
+pub mod rafs5;
 pub mod section;
 pub(crate) mod tables;
+mod tree;
+mod v5;
 pub mod witness;
 
+pub use content::{ChunkGroup, Content, Directory, File};
 pub use error::ImageError;
 pub use group::{Entry, Group};
 pub use model::{FileType, NodeRef};
-pub use node::{Content, Node};
+pub use node::Node;
 pub use open::Image;
 pub use pin::{Allowed, Pin};
+pub use tree::{Format, Summary};

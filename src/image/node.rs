@@ -1,9 +1,9 @@
 //! Nodes: loads each and proves it against the digest that its entry gives.
 
 use crate::chunk::Digest;
-use crate::image::directory::{Blocks, Directory};
+use crate::image::content::{Content, Directory, File};
+use crate::image::directory::Blocks;
 use crate::image::error::ImageError;
-use crate::image::file::File;
 use crate::image::metadata::Metadata;
 use crate::image::model::{Attr, FileType, NodeRef, TARGET_MAX};
 use crate::image::proof::{self, ContentDigest};
@@ -13,7 +13,7 @@ use crate::image::rafs::{BLOCK, SLOT, xattr};
 /// Bytes read at once for an inode: enough for most with xattrs and tail.
 const GUESS: usize = 512;
 
-/// A node that was loaded and, where the image has a section, proved.
+/// A node that was loaded and, as far as the image's digests go, proved.
 #[derive(Debug)]
 pub struct Node {
     /// Node number.
@@ -26,19 +26,6 @@ pub struct Node {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the node holds.
     pub content: Content,
-}
-
-/// What a node holds.
-#[derive(Debug)]
-pub enum Content {
-    /// A regular file.
-    File(File),
-    /// A directory.
-    Directory(Directory),
-    /// The target of a symbolic link.
-    Symlink(Box<[u8]>),
-    /// A device, FIFO or socket.
-    Special,
 }
 
 impl Node {
@@ -99,7 +86,7 @@ impl Metadata {
             FileType::Regular => {
                 let (file, digest) = self.load_file(node, attr.size, tail.next_multiple_of(8))?;
                 list = digest;
-                (Content::File(file), ContentDigest::File(&list))
+                (Content::File(File::Erofs(file)), ContentDigest::File(&list))
             }
             FileType::Directory => {
                 let (directory, head, digest) = self.load_directory(node, blocks)?;
@@ -116,7 +103,7 @@ impl Metadata {
                 }
                 list = digest;
                 (
-                    Content::Directory(directory),
+                    Content::Directory(Directory::Erofs(directory)),
                     ContentDigest::Directory(&list),
                 )
             }

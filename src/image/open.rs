@@ -16,14 +16,15 @@ use crate::image::layout::{self, Layout, ProvedLayout};
 use crate::image::list::List;
 use crate::image::metadata::{Metadata, Section};
 use crate::image::model::{NodeProof, NodeRef};
-use crate::image::node::{Content, Node};
+use crate::image::node::Node;
 use crate::image::pin::{Pin, Refused};
 use crate::image::proof::{self, ListHead, ListKind};
 use crate::image::rafs::blob::BlobEntry;
 use crate::image::rafs::superblock::{self, SuperBlock};
 use crate::image::rafs::{BLOCK, BLOCK_LEN};
 use crate::image::section::{self, BlobRecord, Trailer};
-use crate::image::tables;
+use crate::image::tree::{Summary, Tree};
+use crate::image::{rafs5, tables, v5};
 
 /// Bytes of nodes that stay in memory.
 const NODE_BUDGET: u64 = 48 << 20;
@@ -38,12 +39,7 @@ impl Weighter<(u64, Digest), Arc<Node>> for NodeWeight {
             .iter()
             .map(|(name, value)| name.len() + value.len())
             .sum();
-        let content = match &node.content {
-            Content::File(file) => file.memory(),
-            Content::Directory(directory) => directory.memory(),
-            Content::Symlink(target) => target.len(),
-            Content::Special => 0,
-        };
+        let content = node.content.memory();
         (256 + xattrs + content) as u64
     }
 }
@@ -51,12 +47,13 @@ impl Weighter<(u64, Digest), Arc<Node>> for NodeWeight {
 /// An open image.
 #[derive(Debug)]
 pub struct Image {
-    pub(crate) metadata: Metadata,
+    pub(crate) tree: Tree,
     pub(crate) nodes: Cache<(u64, Digest), Arc<Node>, NodeWeight>,
     pub(crate) hints: HintPlaces,
     /// Blob and index of the chunks behind the runs of the trace, sorted.
     pub(crate) trace_ends: OnceLock<Box<[(u32, u32)]>>,
     pub(crate) entries: Vec<BlobEntry>,
+    summary: Summary,
     blobs: Vec<BlobInfo>,
     root: NodeRef,
     root_digest: Option<Digest>,
@@ -69,7 +66,7 @@ impl Image {
     /// with a section the work does not depend on the number of inodes.
     ///
     /// # Errors
-    /// When the file cannot be read, is no RAFS v6 bootstrap, uses features
+    /// When the file cannot be read, is no RAFS bootstrap, uses features
     /// that this version does not know, or is not what `pin` demands.
     pub fn open(path: &Path, pin: Pin) -> Result<Self, ImageError> {
         let (bootstrap, file_digest) = if pin.wants_bootstrap() {
@@ -84,6 +81,9 @@ impl Image {
         };
         if bootstrap.len() < BLOCK {
             return Err(foreign(format!("it has {} bytes", bootstrap.len())));
+        }
+        if rafs5::superblock::is_v5(&bootstrap.read(0, 8)?) {
+            return Self::open_v5(bootstrap, &pin, file_digest);
         }
         let area = bootstrap.read(0, superblock::AREA)?;
         let superblock = SuperBlock::parse(&area).map_err(foreign)?;
@@ -102,15 +102,9 @@ impl Image {
                 nid: root_nid,
                 proof: None,
             };
-            return Ok(Self::assemble(
-                bootstrap,
-                superblock,
-                None,
-                Layout::Loaded(chunks),
-                (entries, blobs),
-                root,
-                (None, pinned),
-            ));
+            let metadata = Metadata::new(bootstrap, superblock, None, Layout::Loaded(chunks));
+            let tree = Tree::Erofs(metadata);
+            return Ok(Self::assemble(tree, (entries, blobs), root, (None, pinned)));
         };
 
         let unknown = trailer.must_understand & !section::KNOWN_BITS;
@@ -168,15 +162,9 @@ impl Image {
             nid: root_nid,
             proof: Some(proof),
         };
-        let image = Self::assemble(
-            bootstrap,
-            superblock,
-            Some(section),
-            layout,
-            (entries, blobs),
-            root,
-            (Some(digest), pinned),
-        );
+        let metadata = Metadata::new(bootstrap, superblock, Some(section), layout);
+        let tree = Tree::Erofs(metadata);
+        let image = Self::assemble(tree, (entries, blobs), root, (Some(digest), pinned));
         Ok(Self {
             hints: trailer.hints,
             must_understand: trailer.must_understand,
@@ -184,17 +172,49 @@ impl Image {
         })
     }
 
-    fn assemble(
+    /// Opens a RAFS v5 image. The digest of its root is no root digest: it
+    /// covers no names and attributes.
+    fn open_v5(
         bootstrap: Bootstrap,
-        superblock: SuperBlock,
-        section: Option<Section>,
-        layout: Layout,
+        pin: &Pin,
+        file_digest: Option<Digest>,
+    ) -> Result<Self, ImageError> {
+        let pinned = pin.judge(None, file_digest).map_err(|reason| {
+            let path = bootstrap.path();
+            match reason {
+                Refused::NoRoot | Refused::Unpinned => ImageError::OnlyBootstrapDigest {
+                    path: path.to_owned(),
+                },
+                other => refused(path, other, None, file_digest),
+            }
+        })?;
+        let (metadata, blobs) = v5::open::open(bootstrap)?;
+        let proof = NodeProof {
+            digest: metadata.root_digest,
+            record: 0,
+        };
+        let root = NodeRef {
+            nid: v5::ROOT,
+            proof: Some(proof),
+        };
+        let tree = Tree::V5(metadata);
+        Ok(Self::assemble(
+            tree,
+            (Vec::new(), blobs),
+            root,
+            (None, pinned),
+        ))
+    }
+
+    fn assemble(
+        tree: Tree,
         (entries, blobs): (Vec<BlobEntry>, Vec<BlobInfo>),
         root: NodeRef,
         (root_digest, pinned): (Option<Digest>, bool),
     ) -> Self {
         Self {
-            metadata: Metadata::new(bootstrap, superblock, section, layout),
+            summary: tree.summary(),
+            tree,
             nodes: bounded(1024, NODE_BUDGET, NodeWeight),
             hints: HintPlaces::default(),
             trace_ends: OnceLock::new(),
@@ -233,15 +253,24 @@ impl Image {
         self.pinned
     }
 
-    /// What the superblocks say. Except for chunk size and digest algorithm,
-    /// nothing of it is proved.
-    pub fn superblock(&self) -> &SuperBlock {
-        &self.metadata.superblock
+    /// The digest of a RAFS v5 image's root, for information: it covers the
+    /// content of files and links, but no names and attributes, and nothing
+    /// outside the image vouches for it.
+    pub fn root_inode_digest(&self) -> Option<Digest> {
+        match &self.tree {
+            Tree::V5(metadata) => Some(metadata.root_digest),
+            Tree::Erofs(_) => None,
+        }
+    }
+
+    /// What the superblocks say.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
     }
 
     /// The bootstrap's path, for messages.
     pub fn path(&self) -> &Path {
-        self.metadata.bootstrap.path()
+        self.tree.bootstrap().path()
     }
 }
 

@@ -68,7 +68,7 @@ impl Recorder {
         // replace what the other is writing.
         let _one_by_one = self.writing.lock();
         let trace = Trace {
-            chunk_size: Some(self.image.superblock().chunk_size),
+            chunk_size: Some(self.image.summary().chunk_size),
             complete,
             lines: lines(&self.image, touched),
             ignored: 0,

@@ -55,7 +55,7 @@ impl Plan {
             (_, Some(list)) => Whole::List(list.clone()),
             // The table of an image with a trace is for readers who only know
             // tables: it names files of which the trace wants parts.
-            _ if image.superblock().prefetch_table.1 >= 4 && !image.has_trace() => Whole::Table,
+            _ if image.summary().prefetch_table.1 > 0 && !image.has_trace() => Whole::Table,
             _ => Whole::None,
         };
         let all = options.scope == Scope::All;

@@ -10,10 +10,8 @@ use crate::chunk::Digest;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A blob's name is not 64 hexadecimal digits.
-    #[error(
-        "Blob table names a blob {id:?}, which is not 64 hexadecimal digits: rebuild the image"
-    )]
+    /// A blob has a name that none can have.
+    #[error("Blob table names a blob {id:?}, which is no name of a blob: rebuild the image")]
     BadBlob {
         /// The name, as the image tells it.
         id: String,

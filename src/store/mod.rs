@@ -61,7 +61,7 @@ use self::spare::Spare;
 use self::tags::TagCache;
 use crate::backend::sources::{SourceFigures, Sources};
 use crate::backend::{Backend, Class};
-use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk};
+use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, is_blob_name};
 use crate::destination::Destination;
 use crate::log_limit::LogLimit;
 use crate::records::{ChunkRecords, NoRecords};
@@ -132,9 +132,9 @@ impl Store {
         if count > usize::from(u16::MAX) + 1 {
             return Err(StoreError::TooManyBlobs { count });
         }
-        let is_name = |id: &str| id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Some(bad) = blobs.iter().find(|blob| !is_name(&blob.id)) {
-            let id = bad.id.clone();
+        let mut ids = blobs.iter().map(|blob| &blob.id);
+        if let Some(bad) = ids.find(|id| !is_blob_name(id.as_bytes())) {
+            let id = bad.clone();
             return Err(StoreError::BadBlob { id });
         }
         let blobs = blobs.into_iter().map(|info| Blob {

@@ -1,7 +1,7 @@
 //! Makes the proof of a path. What it reads was proved by the image's reader.
 
 use crate::chunk::DigestAlgorithm;
-use crate::image::directory::Directory;
+
 use crate::image::group::{Entry, Group, Target};
 use crate::image::list::List;
 use crate::image::model::FileType;
@@ -11,7 +11,7 @@ use crate::image::witness::document::{
     Attributes, Bytes, Canonical, ChunkDigest, Content, Document, Hash, Head, Mode, Node, Root,
     Step, Text, VERSION,
 };
-use crate::image::{self, Image, ImageError, NodeRef};
+use crate::image::{self, Directory, Image, ImageError, NodeRef};
 use crate::path_text::show;
 
 /// The proof that the image's root digest covers the node at `path`, whose
@@ -43,15 +43,15 @@ pub fn prove(image: &Image, path: &[u8]) -> Result<Document, WitnessError> {
             (image.resolve(&entry)?, canonical.transpose()?)
         }
     };
-    let superblock = image.superblock();
+    let summary = image.summary();
     Ok(Document {
         version: VERSION,
         root: Root(root),
         image: Head {
             version: proof::VERSION,
             must_understand: image.must_understand(),
-            chunk_size: superblock.chunk_size,
-            chunk_digest: match superblock.algorithm {
+            chunk_size: summary.chunk_size,
+            chunk_digest: match summary.algorithm {
                 DigestAlgorithm::Blake3 => ChunkDigest::Blake3,
                 DigestAlgorithm::Sha256 => ChunkDigest::Sha256,
             },
@@ -83,7 +83,7 @@ fn descend(image: &Image, names: &[&[u8]]) -> Result<(Vec<Step>, Option<Entry>),
             at = image.resolve(entry)?;
         }
         last = Some(*entry);
-        let levels = list.siblings(&image.metadata.bootstrap, number)?;
+        let levels = list.siblings(image.tree.bootstrap(), number)?;
         steps.push(Step {
             attributes: attributes(&node),
             list: list.head.into(),
@@ -202,7 +202,7 @@ fn top(
     list: &List,
 ) -> Result<crate::chunk::Digest, ImageError> {
     if list.head.count > FANOUT as u64 {
-        return List::stored_top(&image.metadata.bootstrap, list.kind, list.head, list.levels);
+        return List::stored_top(image.tree.bootstrap(), list.kind, list.head, list.levels);
     }
     if list.head.count == 0 {
         return Ok(crate::chunk::Digest::default());

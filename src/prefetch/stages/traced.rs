@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::{BATCH, Stage};
 use crate::chunk::Chunk;
 use crate::fs::walk;
-use crate::image::file::{ChunkGroup, File};
-use crate::image::{Content, Image, Node};
+use crate::image::{ChunkGroup, Content, File, Image, Node};
 use crate::trace::{Line, Trace};
 
 /// A trace, line by line. What the image does not have is passed over.
@@ -54,7 +53,7 @@ impl Traced {
         let Content::File(file) = &node.content else {
             return None;
         };
-        let chunk_size = self.image.superblock().chunk_size;
+        let chunk_size = self.image.summary().chunk_size;
         let wanted = self.trace.positions(line, chunk_size);
         if wanted.start >= file.chunks() {
             return None;

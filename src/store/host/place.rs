@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::chunk::BlobInfo;
+use crate::chunk::{BlobInfo, Digest, DigestAlgorithm};
 
 /// The directory of this version's files, below the cache directory.
 pub(in crate::store) const SUBDIRECTORY: &str = "tidegate/v1";
@@ -34,11 +34,19 @@ pub(in crate::store) fn directory(cache: &Path) -> io::Result<PathBuf> {
     Ok(dir)
 }
 
-/// The name of a blob's files, without the ending: the key of its cache.
+/// The name of a blob's files, without the ending: the key of its cache. For a
+/// blob that is not called by 64 hexadecimal digits the SHA-256 of its name
+/// stands in.
 pub(in crate::store) fn stem(blob: &BlobInfo) -> String {
+    let id = match Digest::parse(&blob.id) {
+        Some(_) => blob.id.clone(),
+        None => DigestAlgorithm::Sha256
+            .digest(blob.id.as_bytes())
+            .to_string(),
+    };
     let layout = blob.layout.to_string();
     let layout = layout.get(..16).unwrap_or_default();
-    format!("{}-{layout}", blob.id)
+    format!("{id}-{layout}")
 }
 
 /// The keys of all blobs that have a map in `dir`, sorted.
