@@ -28,7 +28,7 @@
 //!   small services for all of them.
 //! * [`cipher`] decrypts; [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
-//! * [`oci`] reads OCI images: layouts, archives, manifests.
+//! * [`oci`] reads and writes OCI images: layouts, archives, registries.
 //! * [`unpack`] restores trees from images.
 //! * [`config`] reads configuration files: nydusd's and our own.
 //! * [`control`] is the HTTP API of a running daemon, with its metrics.

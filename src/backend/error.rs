@@ -227,7 +227,7 @@ fn explained(explanation: &Option<Box<str>>) -> String {
 fn advice(status: u16) -> &'static str {
     match status {
         401 | 407 => "check the credentials",
-        403 => "check the credentials and what they are allowed to read",
+        403 => "check the credentials and what they are allowed to do",
         404 | 410 => "check the repository or bucket, and that the blob was pushed",
         416 => "the blob is shorter than the image says; push it again",
         429 => "it asks for fewer requests",

@@ -14,7 +14,7 @@ pub mod s3;
 pub mod secret;
 pub mod sources;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

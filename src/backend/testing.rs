@@ -21,21 +21,21 @@ use super::{Backend, BackendError, BlobRange, Class};
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).map(|value| value.to_str());
         value.and_then(Result::ok).unwrap_or_default()
     }
 
     /// First and last byte that were asked for.
-    pub(super) fn range(&self) -> (usize, usize) {
+    pub(crate) fn range(&self) -> (usize, usize) {
         let ends = self.header("range").strip_prefix("bytes=").unwrap();
         let (first, last) = ends.split_once('-').unwrap();
         (first.parse().unwrap(), last.parse().unwrap())
@@ -43,7 +43,7 @@ impl Seen {
 }
 
 /// What the server does about a request.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Answers.
     Send(Response<BoxBody<Bytes, Infallible>>),
     /// Never answers.
@@ -51,12 +51,12 @@ pub(super) enum Reply {
 }
 
 /// An answer with a body.
-pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     parts(status, headers, vec![body.to_vec()], false)
 }
 
 /// An answer whose body comes in parts, and then ends or stalls.
-pub(super) fn parts(
+pub(crate) fn parts(
     status: u16,
     headers: &[(&str, &str)],
     parts: Vec<Vec<u8>>,
@@ -76,7 +76,7 @@ pub(super) fn parts(
 }
 
 /// The right answer to a request for a range of `blob`.
-pub(super) fn range_of(blob: &[u8], seen: &Seen) -> Reply {
+pub(crate) fn range_of(blob: &[u8], seen: &Seen) -> Reply {
     let (first, last) = seen.range();
     let content_range = format!("bytes {first}-{last}/{}", blob.len());
     let body = &blob[first..=last];
@@ -89,15 +89,15 @@ pub(super) fn range_of(blob: &[u8], seen: &Seen) -> Reply {
 }
 
 /// A server on a port of its own.
-pub(super) struct Server {
-    pub(super) url: Url,
+pub(crate) struct Server {
+    pub(crate) url: Url,
     seen: Arc<Mutex<Vec<Seen>>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
     /// Starts a server that answers as `answer` says.
-    pub(super) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -129,17 +129,17 @@ impl Server {
     }
 
     /// What it was asked so far.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().clone()
     }
 
     /// Host and port.
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.url.port().unwrap())
     }
 
     /// A URL on it.
-    pub(super) fn at(&self, path: &str) -> String {
+    pub(crate) fn at(&self, path: &str) -> String {
         self.url.join(path).unwrap().into()
     }
 }
@@ -161,12 +161,12 @@ async fn read(request: http::Request<Incoming>) -> Seen {
 }
 
 /// A blob's id.
-pub(super) fn id(digit: char) -> String {
+pub(crate) fn id(digit: char) -> String {
     String::from(digit).repeat(64)
 }
 
 /// A range of the blob of digits `a`, for a guest.
-pub(super) async fn read_range(
+pub(crate) async fn read_range(
     backend: &dyn Backend,
     offset: u64,
     len: usize,
@@ -175,7 +175,7 @@ pub(super) async fn read_range(
 }
 
 /// A range of the blob of digits `a`.
-pub(super) async fn read_as(
+pub(crate) async fn read_as(
     backend: &dyn Backend,
     offset: u64,
     len: usize,

@@ -184,6 +184,7 @@ impl Builder {
             credentials: credentials.clone(),
             blob_url_scheme: config.blob_url_scheme,
             blob_redirected_host: config.blob_redirected_host.clone(),
+            grants: registry::Grants::default(),
             transport: transport(&config.network),
         };
         for mirror in &config.network.mirrors {

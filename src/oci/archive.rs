@@ -22,7 +22,7 @@ use super::blob::{BlobSource, DOCUMENT_LIMIT};
 use super::error::OciError;
 use super::image;
 use super::layout::split;
-use super::manifest::{Annotations, Descriptor, Manifest, media_type, parse_digest};
+use super::manifest::{Descriptor, Manifest, media_type, parse_digest};
 use crate::chunk::Digest;
 
 /// An open archive.
@@ -158,21 +158,7 @@ impl Archive {
                 .and_then(Value::as_str);
             layers.push(self.layer(entries, name, id.and_then(parse_digest))?);
         }
-        let made = Manifest {
-            schema_version: 2,
-            media_type: Some(media_type::MANIFEST.into()),
-            artifact_type: None,
-            config: config_blob,
-            layers,
-            subject: None,
-            annotations: Annotations::new(),
-            other: serde_json::Map::new(),
-        };
-        let bytes = serde_json::to_vec(&made).map_err(|source| OciError::Document {
-            what: "manifest.json".into(),
-            place: self.place(),
-            source,
-        })?;
+        let bytes = Manifest::new(config_blob, layers).to_bytes();
         let descriptor = Descriptor::of(media_type::MANIFEST, &bytes);
         self.keep(&descriptor, Place::Bytes(bytes.into()));
         self.images.push(Image {

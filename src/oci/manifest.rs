@@ -196,6 +196,39 @@ pub struct Manifest {
     pub other: Map<String, Value>,
 }
 
+impl Index {
+    /// Its bytes, the same each time.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+}
+
+impl Manifest {
+    /// An OCI manifest of these parts.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(media_type::MANIFEST.into()),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: Annotations::new(),
+            other: Map::new(),
+        }
+    }
+
+    /// Its bytes, the same each time.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+}
+
+/// Writing a document whose keys are text to memory does not fail.
+fn to_bytes(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).unwrap_or_default()
+}
+
 /// Some writers say `null` for nothing.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

@@ -174,7 +174,7 @@ impl Answer {
 
 /// An answer that is no success: status, headers and the first bytes of the body.
 pub struct Refusal {
-    at: At,
+    pub(super) at: At,
     /// The status.
     pub status: StatusCode,
     /// The headers.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::lane::{Lane, Setup, stays_home};
 use super::proxy::Proxy;
-use super::{Answer, Request, Transport};
+use super::{Answer, REFUSAL_BYTES, Refusal, Request, Transport};
 use crate::backend::error::{At, Stage};
 use crate::backend::{BackendError, BlobRange, Class};
 
@@ -22,6 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Most bytes of an answer of [`Client::call`].
 const CALL_BYTES: usize = 1 << 20;
+
+/// What an exchange of [`Client::exchange`] may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Allowance {
+    /// Most bytes of the answer's body.
+    pub answer: usize,
+    /// Bytes that are sent: the slowest pace that they may leave at is
+    /// [`SLOWEST`](super::SLOWEST).
+    pub sent: u64,
+}
 
 /// The HTTP client of one source.
 pub struct Client {
@@ -170,19 +180,57 @@ impl Client {
         url: Url,
         build: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Result<Called, BackendError> {
+        let allowance = Allowance {
+            answer: CALL_BYTES,
+            sent: 0,
+        };
         let builder = build(self.direct.request(method, url.clone())?);
-        let deadline = Instant::now() + self.transport.timeout;
-        let mut response = self.within_time(&url, builder).await?;
+        self.finish(&url, builder, allowance).await
+    }
+
+    /// As [`call`](Self::call), with the headers of the configuration (but those
+    /// that stay home, if the URL is `foreign`) and an allowance.
+    ///
+    /// # Errors
+    /// When no answer comes, or one that is too long.
+    pub async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        foreign: bool,
+        allowance: Allowance,
+        build: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Called, BackendError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.transport.headers.reveal() {
+            if !(foreign && stays_home(name)) {
+                headers.insert(name, value.clone());
+            }
+        }
+        let builder = self.direct.request(method, url.clone())?.headers(headers);
+        self.finish(&url, build(builder), allowance).await
+    }
+
+    async fn finish(
+        &self,
+        url: &Url,
+        builder: reqwest::RequestBuilder,
+        allowance: Allowance,
+    ) -> Result<Called, BackendError> {
+        let pace = Duration::from_secs(allowance.sent / super::SLOWEST);
+        let limit = self.transport.timeout.saturating_add(pace);
+        let deadline = Instant::now() + limit;
+        let mut response = self.within(limit, url, builder).await?;
         let mut body = Zeroizing::new(Vec::with_capacity(4096));
         loop {
             let part = tokio::time::timeout_at(deadline, response.chunk()).await;
-            match part.map_err(|_| self.timed_out(&url, Stage::Whole))? {
+            match part.map_err(|_| self.timed_out(url, Stage::Whole))? {
                 Ok(Some(part)) => body.extend_from_slice(&part),
                 Ok(None) => break,
-                Err(error) => return Err(self.failed(&url, error)),
+                Err(error) => return Err(self.failed(url, error)),
             }
-            if body.len() > CALL_BYTES {
-                let (at, wanted) = (self.at(&url), CALL_BYTES);
+            if body.len() > allowance.answer {
+                let (at, wanted) = (self.at(url), allowance.answer);
                 return Err(BackendError::TooLong { at, wanted });
             }
         }
@@ -191,6 +239,17 @@ impl Client {
             headers: response.headers().clone(),
             body,
         })
+    }
+
+    /// An answer of this source to a request for `url` that is no success.
+    pub fn refusal(&self, url: &Url, called: &Called) -> Refusal {
+        let body = called.body.get(..REFUSAL_BYTES).unwrap_or(&called.body);
+        Refusal {
+            at: self.at(url),
+            status: called.status,
+            headers: called.headers.clone(),
+            body: body.to_vec(),
+        }
     }
 
     /// A URL of this source, for messages.
@@ -203,7 +262,16 @@ impl Client {
         url: &Url,
         builder: reqwest::RequestBuilder,
     ) -> Result<reqwest::Response, BackendError> {
-        match timeout(self.transport.timeout, builder.send()).await {
+        self.within(self.transport.timeout, url, builder).await
+    }
+
+    async fn within(
+        &self,
+        limit: Duration,
+        url: &Url,
+        builder: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, BackendError> {
+        match timeout(limit, builder.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.failed(url, error)),
             Err(_) => Err(self.timed_out(url, Stage::Answer)),

@@ -37,7 +37,7 @@ mod tests_proxy;
 mod tests_redirect;
 
 pub use answer::{Answer, Refusal};
-pub use client::{Called, Client};
+pub use client::{Allowance, Called, Client};
 pub use options::{Headers, Transport, headers_from_env};
 pub use plain::{Http, Options};
 pub use ranged::{Ranged, Reaction, Target};

@@ -12,6 +12,7 @@ use url::Url;
 use super::challenge::{Challenge, Realm};
 use super::credentials::{Credential, Credentials, Origin};
 use super::docker;
+use super::options::Grants;
 use super::token::{NoToken, Token, basic, bearer, fetch};
 use crate::backend::BackendError;
 use crate::backend::http::Client;
@@ -28,6 +29,7 @@ pub(super) struct Auth {
     pub(super) repo: String,
     pub(super) client: Arc<Client>,
     credentials: Credentials,
+    grants: Grants,
     state: Mutex<State>,
     /// Held by the one who talks to the token server.
     turn: Turn<()>,
@@ -58,6 +60,7 @@ impl Auth {
         repo: &str,
         client: Arc<Client>,
         credentials: Credentials,
+        grants: Grants,
     ) -> Self {
         let state = State {
             using: Using::Nothing,
@@ -72,6 +75,7 @@ impl Auth {
             repo: repo.to_owned(),
             client,
             credentials,
+            grants,
             state: Mutex::new(state),
             turn: Turn::new(()),
         }
@@ -202,6 +206,7 @@ impl Auth {
                 if realm.scopes.is_empty() {
                     realm.scopes.push(format!("repository:{}:pull", self.repo));
                 }
+                self.grants.widen(&self.repo, &mut realm.scopes);
                 let bare = realm.realm.starts_with("http://");
                 if bare && self.home.scheme() == "https" && credential.is_some() {
                     return Err(NoToken::new(

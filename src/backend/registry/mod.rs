@@ -11,6 +11,7 @@ mod auth;
 mod challenge;
 pub mod credentials;
 mod docker;
+mod exchange;
 mod options;
 mod token;
 
@@ -28,7 +29,8 @@ use super::http::url::same_origin;
 use super::http::{Answer, Client, Follow, Redirects};
 use super::{Backend, BackendError, BlobRange, Body, Opening};
 
-pub use options::{Options, Scheme, UnknownScheme};
+pub use exchange::{Content, Exchange, Stream};
+pub use options::{Grants, Options, Scheme, UnknownScheme};
 
 /// A repository of a registry.
 pub struct Registry {
@@ -75,7 +77,8 @@ impl Registry {
         base.set_path(&format!("/v2/{repo}/blobs/"));
         let client = Arc::new(Client::new(&name, &options.transport)?);
         let credentials = options.credentials.clone();
-        let auth = Auth::new(&name, home, repo, Arc::clone(&client), credentials);
+        let grants = options.grants.clone();
+        let auth = Auth::new(&name, home, repo, Arc::clone(&client), credentials, grants);
         Ok(Self {
             name,
             base,

@@ -382,7 +382,7 @@ async fn a_registry_that_hangs_at_first_does_not_hold_up_the_rest() {
 async fn a_password_does_not_leave_a_tls_registry_in_the_clear() {
     let client = Arc::new(Client::new("r", &crate::backend::http::Transport::default()).unwrap());
     let home = Url::parse("https://registry.invalid/").unwrap();
-    let auth = Auth::new("r", home, "a/b", client, user());
+    let auth = Auth::new("r", home, "a/b", client, user(), Grants::default());
     let auth = Arc::new(auth);
     let demand = "Bearer realm=\"http://auth.invalid/\"";
     let demand = http::HeaderValue::from_static(demand);
