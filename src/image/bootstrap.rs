@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chunk::Digest;
 use crate::image::error::ImageError;
+use crate::image::rafs::toc::{self, Footer};
+use crate::image::rafs5::superblock;
 
 /// Most bytes that one read may ask for: bounds the memory that a hostile
 /// length can claim.
@@ -25,11 +27,14 @@ const COPY_STEP: usize = 1 << 20;
 pub struct Bootstrap {
     file: fs::File,
     path: PathBuf,
+    /// Where it begins in the file.
+    start: u64,
     len: u64,
 }
 
 impl Bootstrap {
-    /// Opens the file at `path`.
+    /// Opens the file at `path`: a bootstrap, or a blob that has one before the
+    /// footer at its end.
     ///
     /// # Errors
     /// When it cannot be opened or is no regular file.
@@ -46,16 +51,37 @@ impl Bootstrap {
                 "not a regular file",
             )));
         }
-        Ok(Self {
+        let mut bootstrap = Self {
             file,
             path: path.to_owned(),
+            start: 0,
             len: meta.len(),
-        })
+        };
+        if let Some((start, len)) = bootstrap.inlined()? {
+            (bootstrap.start, bootstrap.len) = (start, len);
+        }
+        Ok(bootstrap)
+    }
+
+    /// Where a bootstrap is in a blob; none if the file is none that has one.
+    fn inlined(&self) -> Result<Option<(u64, u64)>, ImageError> {
+        let mut head = [0; superblock::MAGIC_END];
+        let got = self.read_some(0, &mut head)?;
+        let footer_at = self.len.checked_sub(toc::FOOTER as u64);
+        let (Some(footer_at), false) = (footer_at, superblock::is_rafs(&head[..got])) else {
+            return Ok(None);
+        };
+        let mut footer = [0; toc::FOOTER];
+        self.read_into(footer_at, &mut footer)?;
+        let footer = Footer::parse(&footer).filter(|it| it.name == toc::BOOTSTRAP);
+        let place = footer.and_then(|it| Some((footer_at.checked_sub(it.len)?, it.len)));
+        Ok(place)
     }
 
     /// Copies the file at `path` to a private unnamed file in the system's
     /// temporary directory, which is served in its place, and returns the
-    /// SHA-256 of what was copied: nobody can change what was hashed.
+    /// SHA-256 of what was copied: nobody can change what was hashed. Of a blob
+    /// with a bootstrap only the bootstrap is.
     ///
     /// # Errors
     /// As [`Bootstrap::open`]; also when the copy cannot be written.
@@ -82,17 +108,18 @@ impl Bootstrap {
         let copy = Self {
             file: copy,
             path: original.path,
+            start: 0,
             len: at,
         };
         Ok((copy, Digest(digest.finalize().into())))
     }
 
-    /// Length of the file in bytes when it was opened.
+    /// Length in bytes when the file was opened.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether the file was empty when it was opened.
+    /// Whether it was empty when the file was opened.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -108,7 +135,7 @@ impl Bootstrap {
     /// When the range is not inside the file or cannot be read.
     pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
         self.file
-            .read_exact_at(buffer, offset)
+            .read_exact_at(buffer, self.start.saturating_add(offset))
             .map_err(|source| ImageError::Read {
                 path: self.path.clone(),
                 offset,
@@ -142,11 +169,15 @@ impl Bootstrap {
     /// # Errors
     /// When the file cannot be read.
     pub fn read_some(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, ImageError> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = buffer.len().min(left);
+        let buffer = &mut buffer[..len];
+        let start = self.start.saturating_add(offset);
         let mut done = 0;
         while done < buffer.len() {
             match self
                 .file
-                .read_at(&mut buffer[done..], offset.saturating_add(done as u64))
+                .read_at(&mut buffer[done..], start.saturating_add(done as u64))
             {
                 Ok(0) => break,
                 Ok(got) => done += got,

@@ -52,7 +52,18 @@ pub struct Extended {
     pub stored_size: u64,
 }
 
+/// The bootstrap is inside the blob.
+const INLINED: u32 = 0x2;
+
+/// Data and tables are two blobs.
+const SEPARATE: u32 = 0x10;
+
 impl Extended {
+    /// Whether the blob holds the bootstrap.
+    pub fn is_inlined(&self) -> bool {
+        self.features & INLINED != 0 && self.features & SEPARATE == 0
+    }
+
     /// Parses the extended table.
     pub fn parse_all(table: &[u8]) -> Vec<Self> {
         let entries = table.chunks_exact(usize::try_from(EXTENDED_ENTRY).unwrap_or(64));

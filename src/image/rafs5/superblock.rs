@@ -51,6 +51,14 @@ pub struct SuperBlock {
     pub extended_table: Table,
 }
 
+/// Where the magic number of RAFS v6 ends, which is further back.
+pub const MAGIC_END: usize = 1028;
+
+/// Whether a file that begins with `bytes` is a bootstrap of RAFS v5 or v6.
+pub fn is_rafs(bytes: &[u8]) -> bool {
+    is_v5(bytes) || u32_at(bytes, 1024) == 0xe0f5_e1e2
+}
+
 /// Whether a bootstrap that begins with `bytes` is RAFS v5.
 pub fn is_v5(bytes: &[u8]) -> bool {
     u32_at(bytes, 0) == MAGIC && u32_at(bytes, 4) == VERSION

@@ -5,8 +5,10 @@
 //! cache where each has its place. Nothing is proved then, and of a record that
 //! does not fit only the chunks are missing.
 
+use std::path::Path;
+
 use crate::bounded_cache::bounded;
-use crate::chunk::{BlobInfo, Packing};
+use crate::chunk::{BlobInfo, Packing, is_blob_name};
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
 use crate::image::layout::layout_list;
@@ -37,6 +39,7 @@ pub(crate) fn open(bootstrap: Bootstrap) -> Result<(V5, Vec<BlobInfo>), ImageErr
     let (ids, extended) = read_blobs(&bootstrap, &superblock)?;
     let slots = collect(&bootstrap, &superblock, &table, &extended, ids.len())?.place();
 
+    let image_path = bootstrap.path();
     let mut blobs = Vec::with_capacity(ids.len());
     for (id, number) in ids.into_iter().zip(0u16..) {
         let chunks = slots.of(number);
@@ -50,7 +53,11 @@ pub(crate) fn open(bootstrap: Bootstrap) -> Result<(V5, Vec<BlobInfo>), ImageErr
                 .saturating_add(u64::from(chunk.stored_len))
         };
         blobs.push(BlobInfo {
-            id,
+            id: match known {
+                // Its name was not known yet when it was written.
+                Some(known) if known.is_inlined() => file_stem(image_path).unwrap_or(id),
+                _ => id,
+            },
             algorithm: superblock.algorithm,
             compressor: superblock.compressor,
             chunks: u32::try_from(chunks.len()).unwrap_or(u32::MAX),
@@ -81,6 +88,12 @@ pub(crate) fn open(bootstrap: Bootstrap) -> Result<(V5, Vec<BlobInfo>), ImageErr
     }
     image.root_digest = root.digest;
     Ok((image, blobs))
+}
+
+/// The name of a file without its ending, if a blob can be called so.
+fn file_stem(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    is_blob_name(stem.as_bytes()).then(|| stem.to_owned())
 }
 
 fn read_table(bootstrap: &Bootstrap, superblock: &SuperBlock) -> Result<Box<[u32]>, ImageError> {
