@@ -30,6 +30,13 @@ pub fn decrypt(key: &BlobKey, piece: &mut [u8]) -> Option<()> {
     Some(())
 }
 
+/// The length of the stored form of `len` bytes.
+pub fn stored_len(len: u32) -> u32 {
+    const SHORTEST: u32 = 16;
+    const SHORT: u32 = 18;
+    if len < SHORTEST { SHORT } else { len }
+}
+
 /// The length that a decrypted piece had before it was filled up; none if it
 /// does not look filled up.
 pub fn unfilled(piece: &[u8]) -> Option<usize> {

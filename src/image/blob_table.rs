@@ -1,6 +1,6 @@
 //! The blob table of a bootstrap.
 
-use crate::chunk::{Digest, Packing};
+use crate::chunk::{Digest, Form};
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
 use crate::image::rafs::blob::{self, BlobEntry};
@@ -50,7 +50,7 @@ pub(crate) fn read_blob_table(
             ));
         }
         match tables::packing(&entry) {
-            Ok(packing) if packing == Packing::default() => {}
+            Ok(packing) if packing.form != Form::Tar && packing.key.is_none() => {}
             Ok(_) => return fail(format!("features {:#x} (not supported)", entry.features)),
             Err(reason) => return fail(reason),
         }

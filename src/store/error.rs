@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::BackendError;
-use crate::chunk::Digest;
+use crate::chunk::{Chunk, Digest};
 
 /// Why a store does not open or a chunk cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,36 @@ pub enum StoreError {
         /// What is wrong.
         reason: Box<Damage>,
     },
+    /// No source gave the tables that lie in a blob.
+    #[error("Cannot fetch the tables in blob {id} that say where its chunks are")]
+    FetchTables {
+        /// The blob that holds them.
+        id: String,
+        /// What the backend said.
+        #[source]
+        source: Arc<BackendError>,
+    },
+    /// The tables of a blob did not come in time.
+    #[error("The tables in blob {id} that say where its chunks are did not come within {after:?}")]
+    TablesLate {
+        /// The blob that holds them.
+        id: String,
+        /// The time given.
+        after: Duration,
+    },
+    /// The tables of a blob make no sense, or not what the bootstrap says.
+    #[error(
+        "The tables in blob {id} from {source_name} are damaged ({reason}): restore the blob at its \
+         source"
+    )]
+    DamagedTables {
+        /// The blob that holds them.
+        id: String,
+        /// Where they came from.
+        source_name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The chunk did not come in time.
     #[error("Chunk {index} of blob {id} (digest {digest}) did not come within {after:?}")]
     Deadline {
@@ -97,6 +127,20 @@ pub enum StoreError {
         /// Index of the chunk.
         index: u32,
     },
+}
+
+impl StoreError {
+    /// The same error about this chunk, where it is one about the extent that
+    /// holds it.
+    pub(super) fn about(mut self, chunk: &Chunk) -> Self {
+        if let Self::Fetch { index, digest, .. }
+        | Self::Damaged { index, digest, .. }
+        | Self::Deadline { index, digest, .. } = &mut self
+        {
+            (*index, *digest) = (chunk.index, chunk.digest);
+        }
+        self
+    }
 }
 
 /// What is wrong with the stored form of a chunk.
@@ -127,6 +171,13 @@ pub enum Damage {
         /// Bytes there are.
         got: usize,
     },
+    /// The extent has another length than the blob's tables say, or does not
+    /// hold the chunk.
+    #[error("the blob's tables do not fit it")]
+    Tables,
+    /// It is too short to be encrypted.
+    #[error("{0} bytes are too few to be encrypted")]
+    Cipher(usize),
     /// The bytes have another digest.
     #[error("its digest is {got}")]
     Digest {

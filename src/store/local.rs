@@ -31,7 +31,7 @@ impl Store {
     pub(super) fn look_again(&self, chunk: &Chunk) -> Local {
         match self.cache_file(chunk) {
             Some(file) if file.is_resident(chunk.index) => Local::Good(Bytes::new()),
-            Some(file) => claim(file, chunk),
+            Some(file) => self.claim(file, chunk),
             None => Local::Absent(None),
         }
     }
@@ -42,7 +42,7 @@ impl Store {
             return Local::Absent(None);
         };
         if !file.is_resident(chunk.index) {
-            let claimed = claim(file, chunk);
+            let claimed = self.claim(file, chunk);
             // Someone may have fetched it between the look and the claim.
             if matches!(claimed, Local::Elsewhere) || !file.is_resident(chunk.index) {
                 return claimed;
@@ -68,7 +68,7 @@ impl Store {
                 }
                 Local::Good(bytes)
             }
-            _ if file.was_evicted(chunk.index) => claim(file, chunk),
+            _ if file.was_evicted(chunk.index) => self.claim(file, chunk),
             _ => Local::Unproved(bytes),
         }
     }
@@ -112,7 +112,7 @@ impl Store {
         self.tags.remove(chunk);
         let file = self.cache_file(chunk)?;
         file.forget(chunk.index);
-        file.claim(chunk.index)
+        file.claim(self.claimed_index(chunk))
     }
 
     /// Puts proved bytes into the cache. Where that fails, memory takes them.
@@ -198,7 +198,12 @@ impl Store {
     /// The cache file of the chunk's blob, opened at its first use. May wait
     /// for the disk.
     pub(super) fn cache_file(&self, chunk: &Chunk) -> Option<&Arc<CacheFile>> {
-        let blob = self.blobs.get(usize::from(chunk.blob))?;
+        self.blob_cache_file(chunk.blob)
+    }
+
+    /// The cache file of a blob, opened at its first use. May wait for the disk.
+    pub(super) fn blob_cache_file(&self, blob: u16) -> Option<&Arc<CacheFile>> {
+        let blob = self.blobs.get(usize::from(blob))?;
         if let Some(file) = blob.file.get() {
             return Some(file);
         }
@@ -228,12 +233,17 @@ impl Store {
         let file = self.cache_file(chunk);
         file.is_some_and(|file| file.is_resident(chunk.index))
     }
-}
 
-/// The right to fetch a chunk of `file`, if no other process has it.
-fn claim(file: &Arc<CacheFile>, chunk: &Chunk) -> Local {
-    match file.claim(chunk.index) {
-        Some(claim) => Local::Absent(Some(claim)),
-        None => Local::Elsewhere,
+    /// The right to fetch a chunk of `file`, if no other process has it. Of an
+    /// extent that is known the right to its first chunk is the right to all.
+    fn claim(&self, file: &Arc<CacheFile>, chunk: &Chunk) -> Local {
+        match file.claim(self.claimed_index(chunk)) {
+            Some(claim) => Local::Absent(Some(claim)),
+            None => Local::Elsewhere,
+        }
+    }
+
+    fn claimed_index(&self, chunk: &Chunk) -> u32 {
+        self.unit(chunk).map_or(chunk.index, |unit| unit.first())
     }
 }

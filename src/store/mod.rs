@@ -3,13 +3,14 @@
 //! Two doors: [`Store::read_hot`] for queue threads, which serves what is at
 //! hand and proved without waiting, and [`Store::read`] for everything else,
 //! which takes the chunk from the cache if it proves and else from the
-//! backend. May use: `backend`, `chunk`, `destination`. Used by: `fs`,
+//! backend. May use: `backend`, the shared words, `cipher`, `inflate`. Used by: `fs`,
 //! `prefetch`, `control`, `cli`.
 //!
 //! * `hot` checks blocks by tag over the reader's memory; `slow` brings whole
 //!   chunks and proves them privately, over `local`, which is its side of the
 //!   cache, and `fetch`, which decides what is asked for next and in which
 //!   requests.
+//! * `tables` brings the tables that lie in blobs, for chunks that share extents.
 //! * `flight` makes one task of many equal reads, `bounds` limits what is under
 //!   way.
 //! * `host` is the cache that daemons share, `cache_file` and `residency` a
@@ -31,6 +32,7 @@ mod local;
 mod residency;
 mod slow;
 mod spare;
+mod tables;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -53,15 +55,17 @@ pub use self::host::{
 use self::bounds::Bounds;
 use self::cache_file::CacheFile;
 use self::counters::count;
-use self::fetch::Fetcher;
+use self::fetch::{Fetcher, Unit};
 use self::flight::{Flights, Joined, Urgency};
 use self::host::HostCache;
 use self::hot::{HotRead, Unserved};
 use self::spare::Spare;
+use self::tables::BlobTables;
 use self::tags::TagCache;
 use crate::backend::sources::{SourceFigures, Sources};
 use crate::backend::{Backend, Class};
-use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, is_blob_name};
+use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, Form, is_blob_name};
+use crate::cipher;
 use crate::destination::Destination;
 use crate::log_limit::LogLimit;
 use crate::records::{ChunkRecords, NoRecords};
@@ -74,6 +78,7 @@ const GRACE: Duration = Duration::from_millis(20);
 struct Blob {
     info: BlobInfo,
     file: OnceLock<Arc<CacheFile>>,
+    tables: BlobTables,
 }
 
 /// The chunks of one image.
@@ -140,6 +145,7 @@ impl Store {
         let blobs = blobs.into_iter().map(|info| Blob {
             info,
             file: OnceLock::new(),
+            tables: BlobTables::default(),
         });
         let tags = TagCache::new(config.tag_budget)?;
         Ok(Arc::new_cyclic(|me| Self {
@@ -388,10 +394,14 @@ impl Store {
         }
         // No compressor makes more of less than this.
         let most = chunk.len + chunk.len / 8 + 4096;
-        let fits = if chunk.compressed {
-            (1..=most).contains(&chunk.stored_len)
-        } else {
-            chunk.stored_len == chunk.len
+        let stored_len = chunk.stored_len;
+        let fits = match info.packing.form {
+            Form::Batch if stored_len == 0 => true,
+            // Its part of the stream, which is read with that of others.
+            Form::Zran => true,
+            _ if chunk.compressed => (1..=most).contains(&stored_len),
+            _ if info.packing.key.is_some() => stored_len == cipher::stored_len(chunk.len),
+            _ => stored_len == chunk.len,
         };
         if !fits {
             return refuse("its stored length does not go with its length");
@@ -405,8 +415,24 @@ impl Store {
 
     /// The id of a chunk's blob.
     fn blob_id(&self, chunk: &Chunk) -> String {
-        let blob = self.blobs.get(usize::from(chunk.blob));
+        self.id_of(chunk.blob)
+    }
+
+    /// The id of a blob.
+    fn id_of(&self, blob: u16) -> String {
+        let blob = self.blobs.get(usize::from(blob));
         blob.map(|blob| blob.info.id.clone()).unwrap_or_default()
+    }
+
+    /// The unit's name for messages.
+    fn unit_name(&self, unit: &Unit) -> String {
+        match unit {
+            Unit::Chunk(chunk) => self.name(chunk),
+            Unit::Extent(extent) => {
+                let (id, number) = (self.id_of(extent.blob), extent.number);
+                format!("extent {number} of blob {id}")
+            }
+        }
     }
 
     /// The chunk's name for messages.

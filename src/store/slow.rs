@@ -9,15 +9,16 @@ use bytes::Bytes;
 
 use super::cache_file::Claim;
 use super::counters::count;
-use super::decompress::decompress;
+use super::decompress::{decompress, open_extent};
 use super::error::{Damage, StoreError};
-use super::fetch::{Arrived, Fault, Wanted};
+use super::fetch::{Arrived, Fault, Outcome, Unit, Wanted, part_of};
 use super::flight::Urgency;
 use super::local::Local;
 use super::tags::Tags;
 use super::{Store, Verify};
 use crate::backend::{BackendError, Class};
 use crate::chunk::Chunk;
+use crate::extent::{Extent, Extents};
 
 /// Times that a chunk is fetched before it is called damaged. A source may be
 /// one of many behind one name, of which some are bad, so the next answer may
@@ -26,6 +27,10 @@ const ATTEMPTS: u32 = 6;
 
 /// Pause before a chunk is asked for again the second time; it doubles.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Attempts after which the tables that place a chunk are brought anew: they may
+/// be wrong too.
+const DOUBTS: [u32; 2] = [1, 3];
 
 /// Times that a chunk is looked for in the cache because it was said to be
 /// there or to come.
@@ -113,6 +118,9 @@ impl Store {
             let local = self.blocking(move |store| store.look_again(&chunk)).await?;
             match local {
                 Local::Absent(claim) => return Some(claim),
+                // Who fetches it may be another reader of this process, who wants
+                // another chunk of the same extent.
+                Local::Elsewhere if self.is_wanted(&chunk) => return Some(None),
                 Local::Elsewhere if tokio::time::Instant::now() < end => {}
                 Local::Elsewhere => return Some(None),
                 Local::Good(_) | Local::Unproved(_) | Local::Damaged(_) => return None,
@@ -133,10 +141,14 @@ impl Store {
         let mut pause = PAUSE;
         loop {
             let class = urgency.class();
-            let told = match self.want(chunk, class, avoid, may_look) {
-                Wanted::Here(arrived) => return Ok(Some(arrived)),
+            self.need_tables(&chunk, class, avoid).await?;
+            let Some(unit) = self.unit(&chunk) else {
+                return Err(self.no_extent(&chunk));
+            };
+            let told = match self.want(&chunk, unit, class, avoid, may_look) {
+                Wanted::Here(arrived) => Ok(Ok(arrived)),
                 Wanted::Landed => return Ok(None),
-                Wanted::Coming(told) => told,
+                Wanted::Coming(told) => Err(told),
             };
             // A reader may have come between the two.
             let now = urgency.class();
@@ -147,7 +159,11 @@ impl Store {
                 self.touched(&chunk);
             }
             attempt += 1;
-            let error = match told.await.unwrap_or(Err(Fault::Lost)) {
+            let told = match told {
+                Ok(told) => told,
+                Err(told) => told.await.unwrap_or(Err(Fault::Lost)),
+            };
+            let error = match told.and_then(|arrived| self.pick(&chunk, arrived)) {
                 Ok(arrived) => return Ok(Some(arrived)),
                 Err(Fault::Lost) if may_look => return Ok(None),
                 Err(Fault::Lost) => return Err(lost(&chunk)),
@@ -159,15 +175,19 @@ impl Store {
                     avoid |= broken.map_or(0, |source| 1 << source.min(63));
                     error
                 }
-                Err(Fault::Source { error, .. }) => return Err(error),
+                Err(Fault::Source { error, .. }) => return Err(error.about(&chunk)),
                 Err(Fault::Damaged { source, error }) => {
-                    avoid |= 1 << source.min(63);
+                    // The extent may be right and its place wrong.
+                    if !DOUBTS.contains(&attempt) || !self.doubt_tables(chunk.blob) {
+                        avoid |= 1 << source.min(63);
+                    }
                     if attempt >= ATTEMPTS {
-                        return Err(error);
+                        return Err(error.about(&chunk));
                     }
                     error
                 }
             };
+            let error = error.about(&chunk);
             if let Some(number) = self.damages.count() {
                 log::warn!("{error}; trying again (bad answer {number})");
             }
@@ -178,24 +198,81 @@ impl Store {
         }
     }
 
-    /// The error of a chunk whose request failed.
-    pub(super) fn fetch_error(&self, chunk: &Chunk, source: &Arc<BackendError>) -> StoreError {
-        StoreError::Fetch {
-            id: self.blob_id(chunk),
+    /// What of a unit that arrived is the chunk.
+    fn pick(&self, chunk: &Chunk, arrived: Arrived) -> Outcome {
+        let Some((extents, bad)) = &arrived.bad else {
+            return Ok(arrived);
+        };
+        let source = arrived.source;
+        let unit = Unit::Chunk(*chunk);
+        let damaged = |reason| Fault::Damaged {
+            source,
+            error: self.damaged(&unit, source, reason),
+        };
+        let part = extents
+            .find(chunk.index)
+            .and_then(|(extent, _)| part_of(extents, extent, chunk, &arrived.bytes));
+        let Some(part) = part else {
+            return Err(damaged(Damage::Tables));
+        };
+        // Those that the image lists were proved when they landed.
+        let proved = self.records.record(chunk.blob, chunk.index) == Some(*chunk);
+        if !proved || bad.contains(&chunk.index) {
+            self.prove(chunk, &part).map_err(damaged)?;
+        }
+        // A small part must not keep the whole extent in memory.
+        let bytes = if part.len() < arrived.bytes.len() / 2 {
+            Bytes::copy_from_slice(&part)
+        } else {
+            part
+        };
+        Ok(Arrived {
+            bytes,
+            source,
+            bad: None,
+        })
+    }
+
+    /// The error of a chunk of which the blob's tables do not know the extent.
+    fn no_extent(&self, chunk: &Chunk) -> StoreError {
+        StoreError::BadChunk {
+            blob: chunk.blob,
             index: chunk.index,
-            digest: chunk.digest,
+            reason: "the blob's tables name no extent that holds it",
+        }
+    }
+
+    /// The error of a unit whose request failed.
+    pub(super) fn fetch_error(&self, unit: &Unit, source: &Arc<BackendError>) -> StoreError {
+        let lead = self.lead(unit);
+        StoreError::Fetch {
+            id: self.id_of(unit.blob()),
+            index: unit.first(),
+            digest: lead.map(|chunk| chunk.digest).unwrap_or_default(),
             source: Arc::clone(source),
         }
     }
 
-    /// The error of a chunk that a source delivered wrong.
-    pub(super) fn damaged(&self, chunk: &Chunk, source: usize, reason: Damage) -> StoreError {
+    /// The error of a unit that a source delivered wrong.
+    pub(super) fn damaged(&self, unit: &Unit, source: usize, reason: Damage) -> StoreError {
+        let lead = self.lead(unit);
         StoreError::Damaged {
-            id: self.blob_id(chunk),
-            index: chunk.index,
-            digest: chunk.digest,
+            id: self.id_of(unit.blob()),
+            index: unit.first(),
+            digest: lead.map(|chunk| chunk.digest).unwrap_or_default(),
             source_name: self.sources.describe(source),
             reason: Box::new(reason),
+        }
+    }
+
+    /// The error of a unit that did not come in time.
+    pub(super) fn unit_too_late(&self, unit: &Unit) -> StoreError {
+        let lead = self.lead(unit);
+        StoreError::Deadline {
+            id: self.id_of(unit.blob()),
+            index: unit.first(),
+            digest: lead.map(|chunk| chunk.digest).unwrap_or_default(),
+            after: self.config.deadline,
         }
     }
 
@@ -205,11 +282,24 @@ impl Store {
         chunk: &Chunk,
         stored: Bytes,
     ) -> Result<(Bytes, Option<Tags>), Damage> {
-        let blob = self.blobs.get(usize::from(chunk.blob));
-        let compressor = blob.map_or(crate::chunk::Compressor::None, |blob| blob.info.compressor);
-        let bytes = decompress(chunk, compressor, stored)?;
+        let bytes = match self.blobs.get(usize::from(chunk.blob)) {
+            Some(blob) => decompress(chunk, &blob.info, stored)?,
+            None => stored,
+        };
         let tags = self.prove(chunk, &bytes)?;
         Ok((bytes, tags))
+    }
+
+    /// The output of an extent out of its stored form; nothing is proved.
+    pub(super) fn open_extent(
+        &self,
+        extents: &Extents,
+        extent: &Extent,
+        stored: &[u8],
+    ) -> Result<Vec<u8>, Damage> {
+        let blob = self.blobs.get(usize::from(extent.blob));
+        let blob = blob.ok_or(Damage::Tables)?;
+        open_extent(extents, extent, &blob.info, stored)
     }
 
     /// Proves `bytes` against the digest, and makes their tags if reads will

@@ -7,8 +7,9 @@ use crate::chunk::{Chunk, Digest};
 pub const RECORD: usize = 80;
 
 const COMPRESSED: u32 = 0x1;
+const HOLE: u32 = 0x2;
 const ENCRYPTED: u32 = 0x4;
-const BATCH: u32 = 0x8;
+const KNOWN: u32 = 0x1f;
 
 /// Parses a record of [`RECORD`] bytes.
 ///
@@ -16,10 +17,8 @@ const BATCH: u32 = 0x8;
 /// Says which field does not fit.
 pub fn parse(record: &[u8]) -> Result<Chunk, String> {
     let flags = u32_at(record, 36);
-    if flags & (ENCRYPTED | BATCH) != 0 {
-        return Err(format!(
-            "chunk flags {flags:#x} (encryption and batches are not supported)"
-        ));
+    if flags & !KNOWN != 0 || flags & HOLE != 0 {
+        return Err(format!("chunk flags {flags:#x} of a record"));
     }
     let blob = u32_at(record, 32);
     Ok(Chunk {
@@ -32,6 +31,11 @@ pub fn parse(record: &[u8]) -> Result<Chunk, String> {
         stored_len: u32_at(record, 40),
         compressed: flags & COMPRESSED != 0,
     })
+}
+
+/// Whether a record says that its chunk is encrypted.
+pub fn is_encrypted(record: &[u8]) -> bool {
+    u32_at(record, 36) & ENCRYPTED != 0
 }
 
 /// Encodes a record. `file_offset` is where the chunk is in a file that uses

@@ -29,35 +29,35 @@ impl Store {
     /// Wants the chunks of a run that are not there yet. May wait for the disk.
     fn issue(&self, run: Run) {
         let mut left = run.bytes;
-        let mut end = run.from;
-        for index in run.from..run.from.saturating_add(LOOK) {
+        let mut index = run.from;
+        while index < run.from.saturating_add(LOOK) {
             if self.records.is_apart(run.blob, index) {
                 break;
             }
-            let next = self.records.record(run.blob, index);
-            let Some(next) = next.filter(|next| self.validate(next).is_ok()) else {
+            let Some(next) = self.unit_at(run.blob, index) else {
                 break;
             };
-            if !self.is_resident(&next) {
-                // A chunk that the window cannot hold would keep the link from
+            if !self.is_here_whole(&next) {
+                // A unit that the window cannot hold would keep the link from
                 // readers for longer than it saves one of them.
-                let Some(rest) = left.checked_sub(next.stored_len.into()) else {
+                let Some(rest) = left.checked_sub(next.stored_len().into()) else {
                     break;
                 };
                 left = rest;
                 self.fetcher.queue.lock().add(next, Class::Readahead);
             }
-            end = index.saturating_add(1);
+            index = next.end().max(index.saturating_add(1));
         }
-        self.fetcher.streams.issued(&run, end);
+        self.fetcher.streams.issued(&run, index);
     }
 
     /// Tells the streams what a request brings in any case.
     pub(super) fn note_issued(&self, plan: &Plan) {
         if let (Some(first), Some(last)) = (plan.parts.first(), plan.parts.last()) {
-            let end = last.chunk.index.saturating_add(1);
-            let from = first.chunk.index.saturating_add(1);
-            self.fetcher.streams.come_along(first.chunk.blob, from, end);
+            let (from, end) = (first.unit.end(), last.unit.end());
+            self.fetcher
+                .streams
+                .come_along(first.unit.blob(), from, end);
         }
     }
 }

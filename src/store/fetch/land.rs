@@ -7,17 +7,20 @@ use bytes::Bytes;
 
 use super::plan::Part;
 use super::ripe::{REST, Ripe, Start, Watch};
+use super::unit::Unit;
 use super::{Arrived, Fault};
 use crate::backend::Class;
 use crate::chunk::Chunk;
+use crate::extent::{Extent, Extents};
 use crate::store::Store;
+use crate::store::bounds::Permit;
 use crate::store::counters::count;
-use crate::store::error::StoreError;
+use crate::store::error::{Damage, StoreError};
 
-/// A chunk that came in: however its proof ends, it leaves the queue.
+/// A unit that came in: however its proof ends, it leaves the queue.
 struct Landing {
     store: Arc<Store>,
-    chunk: Chunk,
+    unit: Unit,
     fault: Option<(usize, StoreError)>,
 }
 
@@ -28,19 +31,26 @@ impl Drop for Landing {
             Some((source, error)) => Fault::Damaged { source, error },
             None => Fault::Lost,
         };
-        self.store.fetcher.queue.lock().leave(&self.chunk, fault);
+        self.store.fetcher.queue.lock().leave(&self.unit, fault);
     }
 }
 
 impl Store {
-    /// Hands a chunk that came in to the workers.
-    pub(super) fn land(self: &Arc<Self>, part: Part, source: usize, stored: Bytes) {
-        let chunk = part.chunk;
-        let class = self.fetcher.queue.lock().class(&chunk);
+    /// Hands a unit that came in to the workers.
+    pub(super) fn land(
+        self: &Arc<Self>,
+        part: Part,
+        source: usize,
+        stored: Bytes,
+        room: Arc<Permit>,
+    ) {
+        let unit = part.unit;
+        let class = self.fetcher.queue.lock().class(&unit);
         let ripe = Ripe {
             part,
             source,
             stored,
+            _room: room,
         };
         let class = class.unwrap_or(Class::Prefetch);
         let start = self.fetcher.ripe.lock().push(ripe, class);
@@ -50,15 +60,14 @@ impl Store {
             Start::Nothing => {}
         }
         // A reader may have come between the two.
-        if class != Class::Demand && self.fetcher.queue.lock().class(&chunk) == Some(Class::Demand)
-        {
-            self.hurry(&chunk);
+        if class != Class::Demand && self.fetcher.queue.lock().class(&unit) == Some(Class::Demand) {
+            self.hurry(&unit);
         }
     }
 
-    /// Has a chunk that came in already worked on before others.
-    pub(super) fn hurry(self: &Arc<Self>, chunk: &Chunk) {
-        if self.fetcher.ripe.lock().promote(chunk, Class::Demand) {
+    /// Has a unit that came in already worked on before others.
+    pub(super) fn hurry(self: &Arc<Self>, unit: &Unit) {
+        if self.fetcher.ripe.lock().promote(unit, Class::Demand) {
             self.start_worker();
         }
     }
@@ -90,55 +99,127 @@ impl Store {
         loop {
             let picked = self.fetcher.ripe.lock().pick(done);
             let Some((ripe, class)) = picked else { return };
-            let chunk = ripe.part.chunk;
+            let unit = ripe.part.unit;
             // A worker that dies would be missed for ever.
             let finish = AssertUnwindSafe(|| self.finish(ripe));
             if catch_unwind(finish).is_err() {
                 log::error!(
                     "Panic while proving {}: report this as a bug",
-                    self.name(&chunk)
+                    self.unit_name(&unit)
                 );
             }
             done = Some(class);
         }
     }
 
-    /// Proves a chunk, tells who waits, and keeps it.
+    /// Proves a unit, tells who waits, and keeps it.
     fn finish(self: &Arc<Self>, ripe: Ripe) {
         let Ripe {
             part,
             source,
             stored,
+            _room,
         } = ripe;
-        let chunk = part.chunk;
         let mut landing = Landing {
             store: Arc::clone(self),
-            chunk,
+            unit: part.unit,
             fault: None,
         };
-        match self.unpack(&chunk, stored) {
-            Ok((bytes, tags)) => {
-                let arrived = Arrived {
-                    bytes: bytes.clone(),
-                    source,
-                };
-                let class = {
-                    let mut queue = self.fetcher.queue.lock();
-                    queue.arrive(&chunk, arrived);
-                    queue.class(&chunk)
-                };
-                let ahead = class == Some(Class::Readahead);
-                count(&self.counters.fetched_chunks);
-                if class != Some(Class::Demand) {
-                    count(&self.counters.fetched_ahead);
-                }
-                self.keep(&chunk, bytes, tags, ahead);
-            }
-            Err(reason) => {
-                self.sources.lied(source);
-                count(&self.counters.proof_failures_source);
-                landing.fault = Some((source, self.damaged(&chunk, source, reason)));
-            }
+        let landed = match &part.unit {
+            Unit::Chunk(chunk) => self.land_chunk(&part.unit, chunk, source, stored),
+            Unit::Extent(extent) => self.land_extent(&part.unit, extent, source, &stored),
+        };
+        if let Err(reason) = landed {
+            self.sources.lied(source);
+            count(&self.counters.proof_failures_source);
+            landing.fault = Some((source, self.damaged(&part.unit, source, reason)));
         }
     }
+
+    fn land_chunk(
+        &self,
+        unit: &Unit,
+        chunk: &Chunk,
+        source: usize,
+        stored: Bytes,
+    ) -> Result<(), Damage> {
+        let (bytes, tags) = self.unpack(chunk, stored)?;
+        let arrived = Arrived {
+            bytes: bytes.clone(),
+            source,
+            bad: None,
+        };
+        let class = self.arrive(unit, arrived);
+        self.count_landed(class);
+        self.keep(chunk, bytes, tags, class == Some(Class::Readahead));
+        Ok(())
+    }
+
+    /// Proves every chunk of an extent that the image has. What fails is told
+    /// to who waits for it; the others are served and kept.
+    fn land_extent(
+        &self,
+        unit: &Unit,
+        extent: &Extent,
+        source: usize,
+        stored: &[u8],
+    ) -> Result<(), Damage> {
+        let Some(extents) = self.extents(extent.blob) else {
+            return Err(Damage::Tables);
+        };
+        let raw = Bytes::from(self.open_extent(&extents, extent, stored)?);
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for chunk in self.members(extent) {
+            match part_of(&extents, extent, &chunk, &raw) {
+                Some(bytes) => match self.prove(&chunk, &bytes) {
+                    Ok(tags) => good.push((chunk, bytes, tags)),
+                    Err(_) => bad.push(chunk.index),
+                },
+                None => bad.push(chunk.index),
+            }
+        }
+        if !bad.is_empty() {
+            self.sources.lied(source);
+            count(&self.counters.proof_failures_source);
+        }
+        let arrived = Arrived {
+            bytes: raw.clone(),
+            source,
+            bad: Some((extents, bad.into())),
+        };
+        let class = self.arrive(unit, arrived);
+        for (chunk, bytes, tags) in good {
+            if self.is_resident(&chunk) {
+                continue;
+            }
+            self.count_landed(class);
+            self.keep(&chunk, bytes, tags, class == Some(Class::Readahead));
+        }
+        Ok(())
+    }
+
+    fn arrive(&self, unit: &Unit, arrived: Arrived) -> Option<Class> {
+        let mut queue = self.fetcher.queue.lock();
+        queue.arrive(unit, arrived);
+        queue.class(unit)
+    }
+
+    fn count_landed(&self, class: Option<Class>) {
+        count(&self.counters.fetched_chunks);
+        if class != Some(Class::Demand) {
+            count(&self.counters.fetched_ahead);
+        }
+    }
+}
+
+/// The bytes of a chunk in the output of its extent.
+pub(in crate::store) fn part_of(
+    extents: &Extents,
+    extent: &Extent,
+    chunk: &Chunk,
+    raw: &Bytes,
+) -> Option<Bytes> {
+    let (found, offset) = extents.find(chunk.index)?;
+    let end = offset.checked_add(usize::try_from(chunk.len).ok()?)?;
+    (found.number == extent.number && end <= raw.len()).then(|| raw.slice(offset..end))
 }

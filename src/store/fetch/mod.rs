@@ -6,6 +6,7 @@
 //!                      streams ──┘ readahead          link ◄────┘ what it measured
 //! ```
 //!
+//! * `unit`: what is asked for in one piece: a chunk, or an extent of several.
 //! * `queue`: what is wanted, in which order, and what is under way.
 //! * `plan`: one request out of a wanted chunk and its neighbours.
 //! * `transfer`: a request, its body cut into chunks.
@@ -26,6 +27,7 @@ mod queue;
 mod ripe;
 mod streams;
 mod transfer;
+mod unit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -44,18 +46,24 @@ use super::error::StoreError;
 use crate::backend::Class;
 use crate::backend::sources::Avoid;
 use crate::chunk::Chunk;
+use crate::extent::Extents;
 
+pub(super) use self::land::part_of;
 pub use self::link::LinkFigures;
+pub(super) use self::unit::Unit;
 
 /// How long chunks that nobody waits for are gathered before they are asked
 /// for.
 const GATHER: Duration = Duration::from_millis(1);
 
-/// Proved bytes of a chunk, and where they came from.
+/// Bytes of a unit, and where they came from.
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
     pub(super) bytes: Bytes,
     pub(super) source: usize,
+    /// Of an extent: the tables that say where its chunks are, and those that
+    /// failed their proof. All others were proved, and so was a chunk.
+    pub(super) bad: Option<(Arc<Extents>, Arc<[u32]>)>,
 }
 
 /// Why a fetch gave no chunk.
@@ -110,12 +118,13 @@ pub(super) enum Wanted {
 }
 
 impl Store {
-    /// Wants a chunk. `avoid` names sources that are to be asked last; such a
-    /// chunk is asked for alone. With `may_look`, one that is in the cache by now
-    /// is not fetched.
+    /// Wants the unit of a chunk. `avoid` names sources that are to be asked
+    /// last; such a unit is asked for alone. With `may_look`, a chunk that is in
+    /// the cache by now is not fetched.
     pub(super) fn want(
         self: &Arc<Self>,
-        chunk: Chunk,
+        chunk: &Chunk,
+        unit: Unit,
         class: Class,
         avoid: Avoid,
         may_look: bool,
@@ -125,13 +134,13 @@ impl Store {
         // resident before it leaves the queue.
         let attached = {
             let mut queue = self.fetcher.queue.lock();
-            if may_look && !queue.has(&chunk) && avoid == 0 && self.is_known(&chunk) {
+            if may_look && !queue.has(&unit) && avoid == 0 && self.is_known(chunk) {
                 return Wanted::Landed;
             }
-            queue.attach(chunk, class, avoid, tell)
+            queue.attach(unit, class, avoid, tell)
         };
         if class == Class::Demand {
-            self.hurry(&chunk);
+            self.hurry(&unit);
         }
         match attached {
             Attached::Here(arrived) => return Wanted::Here(arrived),
@@ -163,14 +172,17 @@ impl Store {
 
     /// Whether this process fetches a chunk, or is about to.
     pub(super) fn is_wanted(&self, chunk: &Chunk) -> bool {
-        self.fetcher.queue.lock().has(chunk)
+        let unit = self.unit(chunk);
+        unit.is_some_and(|unit| self.fetcher.queue.lock().has(&unit))
     }
 
     /// A reader waits for a chunk that is wanted for later already.
     pub(super) fn promote(self: &Arc<Self>, chunk: &Chunk, class: Class) {
-        self.fetcher.queue.lock().promote(chunk, class);
-        self.hurry(chunk);
-        self.pump();
+        if let Some(unit) = self.unit(chunk) {
+            self.fetcher.queue.lock().promote(&unit, class);
+            self.hurry(&unit);
+            self.pump();
+        }
     }
 
     /// Starts requests as long as the limits allow and something is wanted.

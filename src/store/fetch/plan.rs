@@ -2,8 +2,8 @@
 
 use super::link::Limits;
 use super::queue::Taken;
+use super::unit::Unit;
 use crate::backend::Class;
-use crate::chunk::Chunk;
 use crate::store::Store;
 use crate::store::bounds::Permit;
 use crate::store::cache_file::Claim;
@@ -24,16 +24,16 @@ const GAP: std::ops::RangeInclusive<u64> = 2 << 10..=128 << 10;
 /// asked for them.
 const GUESS: u64 = 2 << 20;
 
-/// A chunk of a request, with what must be held until it is in the cache.
+/// A unit of a request, with what must be held until it is in the cache.
 pub(super) struct Part {
-    pub(super) chunk: Chunk,
+    pub(super) unit: Unit,
     /// Whether nobody asked for it: it came along.
     pub(super) guessed: bool,
     pub(super) _claim: Option<Claim>,
     pub(super) _room: Permit,
 }
 
-/// A request: one range of one blob, and the chunks in it in ascending order.
+/// A request: one range of one blob, and the units in it in ascending order.
 pub(super) struct Plan {
     pub(super) class: Class,
     pub(super) offset: u64,
@@ -75,21 +75,21 @@ impl Store {
     /// Plans the request for a chunk that was taken out of the queue. May wait
     /// for the disk. None: it is in the cache, or another process fetches it.
     pub(super) fn plan(&self, taken: &Taken, limits: &Limits) -> Option<Plan> {
-        let chunk = taken.chunk;
+        let unit = taken.unit;
         let first = if taken.owned {
             Part {
-                chunk,
+                unit,
                 guessed: false,
                 _claim: None,
                 _room: None,
             }
         } else {
-            self.hold(&chunk)?
+            self.hold(&unit)?
         };
         let mut plan = Plan {
             class: taken.class,
-            offset: chunk.stored_offset,
-            len: u64::from(chunk.stored_len),
+            offset: unit.stored_offset(),
+            len: u64::from(unit.stored_len()),
             parts: Vec::new(),
         };
         if taken.avoid != 0 {
@@ -98,28 +98,26 @@ impl Store {
         }
         let reach = Reach::of(taken, limits);
         if taken.class != Class::Demand {
-            self.step_back(&mut plan, chunk, &reach);
+            self.step_back(&mut plan, unit, &reach);
         }
         plan.parts.push(first);
-        self.extend(&mut plan, chunk, reach);
+        self.extend(&mut plan, unit, reach);
         Some(plan)
     }
 
     /// Adds neighbours that wait in front of the first chunk: those who want
     /// many chunks at once do not always come in order.
-    fn step_back(&self, plan: &mut Plan, first: Chunk, reach: &Reach) {
-        let mut index = first.index;
+    fn step_back(&self, plan: &mut Plan, first: Unit, reach: &Reach) {
         let mut start = first;
-        while let Some(before) = index.checked_sub(1) {
-            let Some(next) = self.records.record(first.blob, before) else {
+        while let Some(before) = start.first().checked_sub(1) {
+            let Some(next) = self.unit_at(first.blob(), before) else {
                 break;
             };
-            let end = next.stored_offset.checked_add(next.stored_len.into());
-            let len = plan.len + u64::from(next.stored_len);
-            if end != Some(start.stored_offset)
+            let end = next.stored_offset().checked_add(next.stored_len().into());
+            let len = plan.len + u64::from(next.stored_len());
+            if end != Some(start.stored_offset())
                 || len > reach.most
                 || plan.parts.len() + 1 >= PARTS
-                || self.validate(&next).is_err()
                 || !self.fetcher.queue.lock().waits(&next)
             {
                 break;
@@ -131,7 +129,7 @@ impl Store {
                 .take_neighbour(&next, plan.class, false);
             let part = match taken {
                 Some(true) => Part {
-                    chunk: next,
+                    unit: next,
                     guessed: false,
                     _claim: None,
                     _room: None,
@@ -146,27 +144,29 @@ impl Store {
                 None => break,
             };
             plan.parts.push(part);
-            plan.offset = next.stored_offset;
+            plan.offset = next.stored_offset();
             plan.len = len;
-            (start, index) = (next, before);
+            start = next;
         }
         plan.parts.reverse();
     }
 
     /// Adds neighbours behind the first chunk.
-    fn extend(&self, plan: &mut Plan, first: Chunk, mut reach: Reach) {
+    fn extend(&self, plan: &mut Plan, first: Unit, mut reach: Reach) {
         let class = plan.class.max(Class::Readahead);
-        for index in first.index.saturating_add(1).. {
+        let mut index = first.end();
+        loop {
             let end = plan.offset + plan.len;
-            let next = self.records.record(first.blob, index);
-            let Some(next) = next.filter(|next| self.validate(next).is_ok()) else {
+            let Some(next) = self.unit_at(first.blob(), index) else {
                 return;
             };
-            let gap = next.stored_offset.checked_sub(end);
+            // Each step goes on, whatever the tables of the blob say.
+            index = next.end().max(index.saturating_add(1));
+            let gap = next.stored_offset().checked_sub(end);
             let Some(gap) = gap.filter(|&gap| gap <= reach.gap) else {
                 return;
             };
-            let more = gap + u64::from(next.stored_len);
+            let more = gap + u64::from(next.stored_len());
             if plan.len + more > reach.most || plan.parts.len() >= PARTS {
                 return;
             }
@@ -180,7 +180,7 @@ impl Store {
             };
             let part = match waiting {
                 Some(true) => Part {
-                    chunk: next,
+                    unit: next,
                     guessed: false,
                     _claim: None,
                     _room: None,
@@ -192,9 +192,9 @@ impl Store {
                         continue;
                     }
                 },
-                None if self.is_resident(&next) || self.is_elsewhere(&next) => continue,
+                None if self.is_here_whole(&next) || self.unit_is_elsewhere(&next) => continue,
                 None => {
-                    if more > reach.guess || self.records.is_apart(next.blob, next.index) {
+                    if more > reach.guess || self.records.is_apart(next.blob(), next.first()) {
                         return;
                     }
                     let Some(part) = self.hold(&next) else { return };
@@ -214,18 +214,18 @@ impl Store {
         }
     }
 
-    /// Memory and claim for a chunk that no reader holds them for. None: it is
+    /// Memory and claim for a unit that no reader holds them for. None: it is
     /// in the cache, another process fetches it, or memory is short.
-    fn hold(&self, chunk: &Chunk) -> Option<Part> {
-        if self.is_resident(chunk) {
+    fn hold(&self, unit: &Unit) -> Option<Part> {
+        if self.is_here_whole(unit) {
             return None;
         }
-        let room = Some(self.bounds().room_now(chunk)?);
-        let claim = match self.cache_file(chunk) {
+        let room = Some(self.bounds().room_now(unit)?);
+        let claim = match self.blob_cache_file(unit.blob()) {
             // Someone else may have fetched it between the two looks.
             Some(file) => {
-                let claim = file.claim(chunk.index)?;
-                if self.is_resident(chunk) {
+                let claim = file.claim(unit.first())?;
+                if self.is_here_whole(unit) {
                     return None;
                 }
                 Some(claim)
@@ -233,7 +233,7 @@ impl Store {
             None => None,
         };
         Some(Part {
-            chunk: *chunk,
+            unit: *unit,
             guessed: false,
             _claim: claim,
             _room: room,

@@ -5,10 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
 use super::link::Limits;
+use super::unit::Unit;
 use super::{Arrived, Fault, Outcome};
 use crate::backend::Class;
 use crate::backend::sources::Avoid;
-use crate::chunk::Chunk;
 
 /// Most requests under way at once.
 pub(super) const REQUESTS: usize = 64;
@@ -41,7 +41,7 @@ pub(super) enum Attached {
 /// A chunk that is to be asked for now, taken out of the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
-    pub(super) chunk: Chunk,
+    pub(super) unit: Unit,
     pub(super) class: Class,
     pub(super) avoid: Avoid,
     pub(super) owned: bool,
@@ -49,13 +49,13 @@ pub(super) struct Taken {
     pub(super) readers: usize,
 }
 
-/// All wants by chunk, and the order of those that wait. The whole chunk is
+/// All wants by unit, and the order of those that wait. The whole unit is
 /// the key: an image that describes one chunk in two ways has two.
 #[derive(Default)]
 pub(super) struct Queue {
-    wants: HashMap<Chunk, Want>,
+    wants: HashMap<Unit, Want>,
     /// One list per class; entries that moved on are skipped.
-    lists: [VecDeque<Chunk>; 3],
+    lists: [VecDeque<Unit>; 3],
     /// Requests under way by class, and the bytes that those ahead ask for.
     requests: [usize; 3],
     bytes: [u64; 3],
@@ -75,20 +75,20 @@ pub(super) fn list(class: Class) -> usize {
 
 impl Queue {
     /// Whether a chunk is wanted or under way.
-    pub(super) fn has(&self, chunk: &Chunk) -> bool {
-        self.wants.contains_key(chunk)
+    pub(super) fn has(&self, unit: &Unit) -> bool {
+        self.wants.contains_key(unit)
     }
 
     /// Adds a reader of a chunk.
     pub(super) fn attach(
         &mut self,
-        chunk: Chunk,
+        unit: Unit,
         class: Class,
         avoid: Avoid,
         tell: oneshot::Sender<Outcome>,
     ) -> Attached {
-        self.add(chunk, class);
-        let Some(want) = self.wants.get_mut(&chunk) else {
+        self.add(unit, class);
+        let Some(want) = self.wants.get_mut(&unit) else {
             return Attached::Waiting;
         };
         if let Some(arrived) = &want.arrived {
@@ -101,9 +101,9 @@ impl Queue {
     }
 
     /// Wants a chunk that nobody reads yet; does nothing if it is wanted.
-    pub(super) fn add(&mut self, chunk: Chunk, class: Class) {
-        if self.wants.contains_key(&chunk) {
-            return self.promote(&chunk, class);
+    pub(super) fn add(&mut self, unit: Unit, class: Class) {
+        if self.wants.contains_key(&unit) {
+            return self.promote(&unit, class);
         }
         let want = Want {
             class,
@@ -113,25 +113,25 @@ impl Queue {
             waiters: Vec::new(),
             arrived: None,
         };
-        self.wants.insert(chunk, want);
-        self.line_up(chunk, class);
+        self.wants.insert(unit, want);
+        self.line_up(unit, class);
     }
 
-    fn line_up(&mut self, chunk: Chunk, class: Class) {
+    fn line_up(&mut self, unit: Unit, class: Class) {
         if let Some(list) = self.lists.get_mut(list(class)) {
-            list.push_back(chunk);
+            list.push_back(unit);
         }
     }
 
     /// Moves a waiting chunk forward if `class` is more urgent than its own.
-    pub(super) fn promote(&mut self, chunk: &Chunk, class: Class) {
-        let Some(want) = self.wants.get_mut(chunk) else {
+    pub(super) fn promote(&mut self, unit: &Unit, class: Class) {
+        let Some(want) = self.wants.get_mut(unit) else {
             return;
         };
         if class < want.class {
             want.class = class;
             if !want.sent {
-                self.line_up(*chunk, class);
+                self.line_up(*unit, class);
             }
         }
     }
@@ -142,9 +142,9 @@ impl Queue {
             if !self.may_start(class, limits) {
                 continue;
             }
-            while let Some(chunk) = self.lists.get_mut(list(class))?.pop_front() {
-                if let Some(taken) = self.take_as(&chunk, class) {
-                    self.count(class, 1, chunk.stored_len.into());
+            while let Some(unit) = self.lists.get_mut(list(class))?.pop_front() {
+                if let Some(taken) = self.take_as(&unit, class) {
+                    self.count(class, 1, unit.stored_len().into());
                     self.planning |= class != Class::Demand;
                     let readers = self.requests.first().copied().unwrap_or(0);
                     return Some(Taken { readers, ..taken });
@@ -190,28 +190,28 @@ impl Queue {
     }
 
     /// Whether a chunk waits and may share a request.
-    pub(super) fn waits(&self, chunk: &Chunk) -> bool {
-        let want = self.wants.get(chunk);
+    pub(super) fn waits(&self, unit: &Unit) -> bool {
+        let want = self.wants.get(unit);
         want.is_some_and(|want| !want.sent && want.avoid == 0)
     }
 
     /// Takes a waiting chunk for a request. None: it moved on, or all who
     /// waited for it went away.
-    fn take_as(&mut self, chunk: &Chunk, class: Class) -> Option<Taken> {
-        let want = self.wants.get_mut(chunk)?;
+    fn take_as(&mut self, unit: &Unit, class: Class) -> Option<Taken> {
+        let want = self.wants.get_mut(unit)?;
         if want.sent || want.class != class {
             return None;
         }
         if want.owned {
             want.waiters.retain(|waiter| !waiter.is_closed());
             if want.waiters.is_empty() {
-                self.wants.remove(chunk);
+                self.wants.remove(unit);
                 return None;
             }
         }
         want.sent = true;
         Some(Taken {
-            chunk: *chunk,
+            unit: *unit,
             class,
             avoid: want.avoid,
             owned: want.owned,
@@ -223,17 +223,12 @@ impl Queue {
     /// (`Some(true)`), or one that nobody wants yet, which is wanted from now on
     /// (`Some(false)`), if `more` allows that. None: it is under way, or must
     /// be asked for alone.
-    pub(super) fn take_neighbour(
-        &mut self,
-        chunk: &Chunk,
-        class: Class,
-        more: bool,
-    ) -> Option<bool> {
-        if let Some(want) = self.wants.get(chunk) {
+    pub(super) fn take_neighbour(&mut self, unit: &Unit, class: Class, more: bool) -> Option<bool> {
+        if let Some(want) = self.wants.get(unit) {
             let class = want.class;
             return self
-                .waits(chunk)
-                .then(|| self.take_as(chunk, class))
+                .waits(unit)
+                .then(|| self.take_as(unit, class))
                 .flatten()
                 .map(|taken| taken.owned);
         }
@@ -248,7 +243,7 @@ impl Queue {
             waiters: Vec::new(),
             arrived: None,
         };
-        self.wants.insert(*chunk, want);
+        self.wants.insert(*unit, want);
         Some(false)
     }
 
@@ -263,14 +258,14 @@ impl Queue {
     }
 
     /// How urgent a chunk is by now.
-    pub(super) fn class(&self, chunk: &Chunk) -> Option<Class> {
-        self.wants.get(chunk).map(|want| want.class)
+    pub(super) fn class(&self, unit: &Unit) -> Option<Class> {
+        self.wants.get(unit).map(|want| want.class)
     }
 
     /// Tells all who wait that a chunk has come. It stays at hand until
     /// [`Queue::leave`]. False when nobody had waited for it.
-    pub(super) fn arrive(&mut self, chunk: &Chunk, arrived: Arrived) -> bool {
-        let Some(want) = self.wants.get_mut(chunk) else {
+    pub(super) fn arrive(&mut self, unit: &Unit, arrived: Arrived) -> bool {
+        let Some(want) = self.wants.get_mut(unit) else {
             return false;
         };
         want.arrived = Some(arrived.clone());
@@ -282,8 +277,8 @@ impl Queue {
     }
 
     /// Forgets a chunk; whoever still waits is told `fault`.
-    pub(super) fn leave(&mut self, chunk: &Chunk, mut fault: impl FnMut() -> Fault) {
-        if let Some(want) = self.wants.remove(chunk) {
+    pub(super) fn leave(&mut self, unit: &Unit, mut fault: impl FnMut() -> Fault) {
+        if let Some(want) = self.wants.remove(unit) {
             for waiter in want.waiters {
                 // Who went away is not missed.
                 let _ = waiter.send(Err(fault()));
@@ -301,7 +296,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::Digest;
+    use crate::chunk::{Chunk, Digest};
 
     const WIDE: Limits = Limits {
         round_trip: 1 << 20,
@@ -312,8 +307,8 @@ mod tests {
         trickle: 1,
     };
 
-    fn chunk(index: u32) -> Chunk {
-        Chunk {
+    fn unit(index: u32) -> Unit {
+        Unit::Chunk(Chunk {
             blob: 0,
             index,
             digest: Digest::default(),
@@ -322,22 +317,22 @@ mod tests {
             stored_offset: u64::from(index) * 100,
             stored_len: 100,
             compressed: true,
-        }
+        })
     }
 
     fn order(queue: &mut Queue) -> Vec<u32> {
         std::iter::from_fn(|| queue.next(&WIDE))
-            .map(|taken| taken.chunk.index)
+            .map(|taken| taken.unit.first())
             .collect()
     }
 
     #[test]
     fn readers_come_before_readahead_and_that_before_prefetch() {
         let mut queue = Queue::default();
-        queue.add(chunk(1), Class::Prefetch);
-        queue.add(chunk(2), Class::Readahead);
-        queue.add(chunk(3), Class::Demand);
-        queue.add(chunk(4), Class::Demand);
+        queue.add(unit(1), Class::Prefetch);
+        queue.add(unit(2), Class::Readahead);
+        queue.add(unit(3), Class::Demand);
+        queue.add(unit(4), Class::Demand);
         assert_eq!(order(&mut queue), [3, 4, 2]);
         queue.planned(Class::Readahead, 0);
         assert_eq!(order(&mut queue), [1]);
@@ -346,10 +341,10 @@ mod tests {
     #[test]
     fn a_reader_moves_a_prefetched_chunk_to_the_front_and_it_is_sent_once() {
         let mut queue = Queue::default();
-        queue.add(chunk(1), Class::Readahead);
-        queue.add(chunk(2), Class::Prefetch);
+        queue.add(unit(1), Class::Readahead);
+        queue.add(unit(2), Class::Prefetch);
         let (tell, _told) = oneshot::channel();
-        queue.attach(chunk(2), Class::Demand, 0, tell);
+        queue.attach(unit(2), Class::Demand, 0, tell);
         assert_eq!(order(&mut queue), [2, 1]);
         queue.planned(Class::Readahead, 0);
         assert!(order(&mut queue).is_empty());
@@ -359,7 +354,7 @@ mod tests {
     fn a_chunk_that_nobody_waits_for_any_more_is_not_asked_for() {
         let mut queue = Queue::default();
         let (tell, told) = oneshot::channel();
-        queue.attach(chunk(1), Class::Demand, 0, tell);
+        queue.attach(unit(1), Class::Demand, 0, tell);
         drop(told);
         assert!(order(&mut queue).is_empty());
         assert_eq!(queue.len(), 0);
@@ -368,50 +363,51 @@ mod tests {
     #[test]
     fn prefetch_trickles_while_somebody_waits() {
         let mut queue = Queue::default();
-        queue.add(chunk(1), Class::Demand);
-        (2..9).for_each(|index| queue.add(chunk(index), Class::Prefetch));
+        queue.add(unit(1), Class::Demand);
+        (2..9).for_each(|index| queue.add(unit(index), Class::Prefetch));
         let taken = queue.next(&WIDE).unwrap();
-        assert_eq!(taken.chunk.index, 1);
-        assert_eq!(queue.next(&WIDE).unwrap().chunk.index, 2);
+        assert_eq!(taken.unit.first(), 1);
+        assert_eq!(queue.next(&WIDE).unwrap().unit.first(), 2);
         queue.planned(Class::Prefetch, 0);
         assert!(queue.next(&WIDE).is_none());
         queue.count(Class::Demand, -1, 0);
-        assert_eq!(queue.next(&WIDE).unwrap().chunk.index, 3);
+        assert_eq!(queue.next(&WIDE).unwrap().unit.first(), 3);
     }
 
     #[test]
     fn a_chunk_under_way_is_no_neighbour_and_one_to_be_asked_for_alone_neither() {
         let mut queue = Queue::default();
-        queue.add(chunk(1), Class::Demand);
+        queue.add(unit(1), Class::Demand);
         queue.next(&WIDE).unwrap();
-        assert_eq!(queue.take_neighbour(&chunk(1), Class::Demand, true), None);
+        assert_eq!(queue.take_neighbour(&unit(1), Class::Demand, true), None);
         let (tell, _told) = oneshot::channel();
-        queue.attach(chunk(2), Class::Demand, 1, tell);
-        assert_eq!(queue.take_neighbour(&chunk(2), Class::Demand, true), None);
-        assert_eq!(queue.take_neighbour(&chunk(3), Class::Demand, false), None);
+        queue.attach(unit(2), Class::Demand, 1, tell);
+        assert_eq!(queue.take_neighbour(&unit(2), Class::Demand, true), None);
+        assert_eq!(queue.take_neighbour(&unit(3), Class::Demand, false), None);
         assert_eq!(
-            queue.take_neighbour(&chunk(3), Class::Readahead, true),
+            queue.take_neighbour(&unit(3), Class::Readahead, true),
             Some(false)
         );
-        assert!(queue.has(&chunk(3)));
+        assert!(queue.has(&unit(3)));
     }
 
     #[test]
     fn what_arrived_is_at_hand_until_it_leaves() {
         let mut queue = Queue::default();
         let (tell, mut told) = oneshot::channel();
-        queue.attach(chunk(1), Class::Demand, 0, tell);
+        queue.attach(unit(1), Class::Demand, 0, tell);
         queue.next(&WIDE).unwrap();
         let arrived = Arrived {
             bytes: bytes::Bytes::from_static(b"x"),
             source: 0,
+            bad: None,
         };
-        assert!(queue.arrive(&chunk(1), arrived));
+        assert!(queue.arrive(&unit(1), arrived));
         assert!(told.try_recv().unwrap().is_ok());
         let (tell, _told) = oneshot::channel();
-        let late = queue.attach(chunk(1), Class::Demand, 0, tell);
+        let late = queue.attach(unit(1), Class::Demand, 0, tell);
         assert!(matches!(late, Attached::Here(_)));
-        queue.leave(&chunk(1), || Fault::Lost);
+        queue.leave(&unit(1), || Fault::Lost);
         assert_eq!(queue.len(), 0);
     }
 }

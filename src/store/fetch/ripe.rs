@@ -2,6 +2,7 @@
 //! the most urgent first. No I/O.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +10,9 @@ use tokio::time::Instant;
 
 use super::plan::Part;
 use super::queue::list;
+use super::unit::Unit;
 use crate::backend::Class;
-use crate::chunk::Chunk;
+use crate::store::bounds::Permit;
 
 /// How long no reader has to wait before chunks that came along are worked on:
 /// most of them are never asked for, and those that are, are then worked on at
@@ -37,20 +39,22 @@ pub(super) enum Watch {
     End,
 }
 
-/// A chunk that came in, in stored form.
+/// A unit that came in, in stored form.
 pub(super) struct Ripe {
     pub(super) part: Part,
     pub(super) source: usize,
     pub(super) stored: Bytes,
+    /// Room for it if it is an extent.
+    pub(super) _room: Arc<Permit>,
 }
 
 /// What waits, and how many work on it.
 pub(super) struct Ripening {
-    waiting: HashMap<Chunk, Ripe>,
+    waiting: HashMap<Unit, Ripe>,
     /// One list per class; entries that moved on are skipped.
-    lists: [VecDeque<Chunk>; 3],
+    lists: [VecDeque<Unit>; 3],
     /// Chunks that came along with others: their turn is when readers rest.
-    guesses: VecDeque<Chunk>,
+    guesses: VecDeque<Unit>,
     /// Whether someone looks after the guesses.
     watched: bool,
     /// When a chunk that a reader waits for last came in.
@@ -79,17 +83,17 @@ impl Default for Ripening {
 impl Ripening {
     /// Adds a chunk.
     pub(super) fn push(&mut self, ripe: Ripe, class: Class) -> Start {
-        let (chunk, guessed) = (ripe.part.chunk, ripe.part.guessed);
-        self.waiting.insert(chunk, ripe);
+        let (unit, guessed) = (ripe.part.unit, ripe.part.guessed);
+        self.waiting.insert(unit, ripe);
         if guessed && class != Class::Demand {
-            self.guesses.push_back(chunk);
+            self.guesses.push_back(unit);
             return if std::mem::replace(&mut self.watched, true) {
                 Start::Nothing
             } else {
                 Start::Watch
             };
         }
-        self.line_up(chunk, class);
+        self.line_up(unit, class);
         if self.start() {
             Start::Worker
         } else {
@@ -99,18 +103,18 @@ impl Ripening {
 
     /// Moves a waiting chunk forward; true when a worker should be started,
     /// which is then counted.
-    pub(super) fn promote(&mut self, chunk: &Chunk, class: Class) -> bool {
-        let waits = self.waiting.contains_key(chunk);
+    pub(super) fn promote(&mut self, unit: &Unit, class: Class) -> bool {
+        let waits = self.waiting.contains_key(unit);
         if waits {
-            self.line_up(*chunk, class);
+            self.line_up(*unit, class);
         }
         waits && self.start()
     }
 
     /// For the one who looks after the guesses: what to do now.
     pub(super) fn watch(&mut self) -> Watch {
-        while let Some(chunk) = self.guesses.front()
-            && !self.waiting.contains_key(chunk)
+        while let Some(unit) = self.guesses.front()
+            && !self.waiting.contains_key(unit)
         {
             self.guesses.pop_front();
         }
@@ -135,12 +139,12 @@ impl Ripening {
         start
     }
 
-    fn line_up(&mut self, chunk: Chunk, class: Class) {
+    fn line_up(&mut self, unit: Unit, class: Class) {
         if class == Class::Demand {
             self.demanded = Some(Instant::now());
         }
         if let Some(list) = self.lists.get_mut(list(class)) {
-            list.push_back(chunk);
+            list.push_back(unit);
         }
     }
 
@@ -153,16 +157,16 @@ impl Ripening {
             if class == Class::Prefetch && self.prefetching >= (self.cores / 2).max(1) {
                 break;
             }
-            while let Some(chunk) = self.lists.get_mut(list(class))?.pop_front() {
-                if let Some(ripe) = self.waiting.remove(&chunk) {
+            while let Some(unit) = self.lists.get_mut(list(class))?.pop_front() {
+                if let Some(ripe) = self.waiting.remove(&unit) {
                     self.prefetching += usize::from(class == Class::Prefetch);
                     return Some((ripe, class));
                 }
             }
         }
         if self.readers_rest() {
-            while let Some(chunk) = self.guesses.pop_front() {
-                if let Some(ripe) = self.waiting.remove(&chunk) {
+            while let Some(unit) = self.guesses.pop_front() {
+                if let Some(ripe) = self.waiting.remove(&unit) {
                     return Some((ripe, Class::Readahead));
                 }
             }
@@ -175,10 +179,10 @@ impl Ripening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::Digest;
+    use crate::chunk::{Chunk, Digest};
 
     fn ripe(index: u32) -> Ripe {
-        let chunk = Chunk {
+        let unit = Unit::Chunk(Chunk {
             blob: 0,
             index,
             digest: Digest::default(),
@@ -187,9 +191,9 @@ mod tests {
             stored_offset: 0,
             stored_len: 1,
             compressed: false,
-        };
+        });
         let part = Part {
-            chunk,
+            unit,
             guessed: false,
             _claim: None,
             _room: None,
@@ -198,6 +202,7 @@ mod tests {
             part,
             source: 0,
             stored: Bytes::new(),
+            _room: Arc::default(),
         }
     }
 
@@ -209,7 +214,7 @@ mod tests {
     }
 
     fn index(picked: Option<(Ripe, Class)>) -> Option<u32> {
-        picked.map(|(ripe, _)| ripe.part.chunk.index)
+        picked.map(|(ripe, _)| ripe.part.unit.first())
     }
 
     #[test]
@@ -218,8 +223,8 @@ mod tests {
         assert_eq!(it.push(ripe(1), Class::Prefetch), Start::Worker);
         assert_eq!(it.push(ripe(2), Class::Readahead), Start::Worker);
         assert_eq!(it.push(ripe(3), Class::Demand), Start::Nothing);
-        it.promote(&ripe(1).part.chunk, Class::Demand);
-        it.promote(&ripe(9).part.chunk, Class::Demand);
+        it.promote(&ripe(1).part.unit, Class::Demand);
+        it.promote(&ripe(9).part.unit, Class::Demand);
         assert_eq!(index(it.pick(None)), Some(3));
         assert_eq!(index(it.pick(None)), Some(1));
         assert_eq!(index(it.pick(Some(Class::Demand))), Some(2));
@@ -242,7 +247,7 @@ mod tests {
         assert_eq!(index(it.pick(None)), Some(0));
         assert_eq!(index(it.pick(Some(Class::Demand))), None);
         assert_eq!(it.watch(), Watch::Wait);
-        assert!(it.promote(&ripe(2).part.chunk, Class::Demand));
+        assert!(it.promote(&ripe(2).part.unit, Class::Demand));
         assert_eq!(index(it.pick(None)), Some(2));
         assert_eq!(index(it.pick(Some(Class::Demand))), None);
         tokio::time::advance(REST).await;

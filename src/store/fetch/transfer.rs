@@ -11,11 +11,12 @@ use tokio::time::{Instant, timeout};
 
 use super::plan::{Part, Plan};
 use super::queue::Taken;
+use super::unit::Unit;
 use super::{Fault, Fetcher};
 use crate::backend::sources::Opened;
 use crate::backend::{BackendError, BlobRange, Class};
-use crate::chunk::Chunk;
 use crate::store::Store;
+use crate::store::bounds::Permit;
 use crate::store::counters::count;
 
 /// Received bytes after which the limits are looked at again.
@@ -28,8 +29,10 @@ struct Running {
     class: Class,
     /// Bytes that are counted as under way.
     counted: u64,
-    /// Chunks that have not come yet.
+    /// Units that have not come yet.
     parts: VecDeque<Part>,
+    /// Room for the extents among them.
+    room: Arc<Permit>,
     /// Why they will not come.
     fault: Option<Failure>,
 }
@@ -60,19 +63,19 @@ impl Drop for Running {
         {
             let mut queue = self.store.fetcher.queue.lock();
             for part in self.parts.drain(..) {
-                queue.leave(&part.chunk, || match &self.fault {
+                queue.leave(&part.unit, || match &self.fault {
                     Some(Failure::Refused(error)) => Fault::Source {
-                        error: self.store.fetch_error(&part.chunk, error),
+                        error: self.store.fetch_error(&part.unit, error),
                         again: false,
                         broken: None,
                     },
                     Some(Failure::Broken(error, source)) => Fault::Source {
-                        error: self.store.fetch_error(&part.chunk, error),
+                        error: self.store.fetch_error(&part.unit, error),
                         again: true,
                         broken: Some(*source),
                     },
                     Some(Failure::Late) => Fault::Source {
-                        error: self.store.too_late(&part.chunk),
+                        error: self.store.unit_too_late(&part.unit),
                         again: true,
                         broken: None,
                     },
@@ -87,26 +90,27 @@ impl Drop for Running {
 }
 
 impl Fetcher {
-    /// Takes a chunk back that is not needed any more.
-    pub(super) fn drop_quietly(&self, chunk: &Chunk) {
-        self.queue.lock().leave(chunk, || Fault::Lost);
+    /// Takes a unit back that is not needed any more.
+    pub(super) fn drop_quietly(&self, unit: &Unit) {
+        self.queue.lock().leave(unit, || Fault::Lost);
     }
 }
 
 impl Store {
     /// Carries out the request for a chunk that was taken out of the queue.
     pub(super) async fn transfer(self: Arc<Self>, taken: Taken) {
-        let (class, first) = (taken.class, taken.chunk);
+        let (class, first) = (taken.class, taken.unit);
         let mut running = Running {
             store: Arc::clone(&self),
             class,
-            counted: u64::from(first.stored_len),
+            counted: u64::from(first.stored_len()),
             parts: VecDeque::from([Part {
-                chunk: first,
+                unit: first,
                 guessed: false,
                 _claim: None,
                 _room: None,
             }]),
+            room: Arc::default(),
             fault: None,
         };
         let limits = self.fetcher.link.limits();
@@ -130,7 +134,10 @@ impl Store {
             offset, len, parts, ..
         } = plan;
         running.parts = parts.into();
-        let id = self.blob_id(&first);
+        let owned = running.parts.iter().filter(|part| part._room.is_none());
+        let units = owned.map(|part| &part.unit);
+        running.room = Arc::new(self.room_for_extents(units, class).await);
+        let id = self.id_of(first.blob());
         let range = BlobRange {
             id: &id,
             offset,
@@ -208,11 +215,11 @@ impl Store {
         source: usize,
     ) {
         while let Some(part) = running.parts.front() {
-            let chunk = part.chunk;
-            let len = usize::try_from(chunk.stored_len).unwrap_or(usize::MAX);
+            let unit = part.unit;
+            let len = usize::try_from(unit.stored_len()).unwrap_or(usize::MAX);
             if buffer.is_empty() {
                 // Bytes between chunks.
-                let gap = chunk.stored_offset.saturating_sub(*at);
+                let gap = unit.stored_offset().saturating_sub(*at);
                 let gap = usize::try_from(gap).unwrap_or(usize::MAX).min(bytes.len());
                 bytes.advance(gap);
                 *at += u64::try_from(gap).unwrap_or(u64::MAX);
@@ -233,9 +240,9 @@ impl Store {
                 }
                 buffer.split().freeze()
             };
-            *at += u64::from(chunk.stored_len);
+            *at += u64::from(unit.stored_len());
             if let Some(part) = running.parts.pop_front() {
-                self.land(part, source, stored);
+                self.land(part, source, stored, Arc::clone(&running.room));
             }
         }
     }

@@ -1,21 +1,24 @@
-//! The three files of a blob in the cache directory.
+//! The files of a blob in the cache directory.
 //!
 //! * `.data`: the blob's uncompressed layout, sparse; a chunk lies at its
 //!   `offset`.
 //! * `.map`: one byte per chunk, 1 where the chunk was written; behind them two
 //!   bytes per chunk, the epoch of its last use. Bytes, not bits: processes that
 //!   share the cache set theirs with one `pwrite` and never lose another's.
+//! * `.meta`: the tables that lie in the blob itself, as they came, if chunks
+//!   cannot be found without; behind them a BLAKE3 sum with the blob's key, which
+//!   tells torn files and proves nothing.
 //! * `.table`: one [`Record`] per chunk, and so as long as there are chunks.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::extents;
 use super::lock::{self, Kind};
-use super::place::{self, DATA, MAP, TABLE};
+use super::place::{self, DATA, MAP, META, TABLE};
 use super::record::{self, Record};
 use crate::chunk::{Chunk, DigestAlgorithm};
 
@@ -24,6 +27,9 @@ pub(in crate::store) const RESIDENT: u8 = 1;
 
 /// Chunks that are looked at at once.
 pub(in crate::store) const BATCH: u32 = 8192;
+
+/// Bytes of the sum behind the blob's tables.
+const SUM: usize = 32;
 
 /// How often the files are opened anew because somebody removed them meanwhile.
 const TRIES: usize = 8;
@@ -38,6 +44,7 @@ pub(in crate::store) struct BlobFiles {
     pub(in crate::store) data: File,
     pub(in crate::store) map: File,
     pub(in crate::store) table: File,
+    dir: PathBuf,
     chunks: u32,
 }
 
@@ -78,6 +85,7 @@ impl BlobFiles {
                 data,
                 map,
                 table,
+                dir: dir.to_owned(),
                 chunks,
             });
         }
@@ -99,6 +107,7 @@ impl BlobFiles {
             data: open(DATA)?,
             map: open(MAP)?,
             table,
+            dir: dir.to_owned(),
             chunks: u32::try_from(chunks).unwrap_or(u32::MAX),
         })
     }
@@ -193,6 +202,36 @@ impl BlobFiles {
         self.table.write_all_at(&bytes, record_at(index))
     }
 
+    /// The tables that lie in the blob, `len` bytes, if they were kept whole.
+    pub(in crate::store) fn tables(&self, len: usize) -> Option<Vec<u8>> {
+        let file = place::open_existing(&self.meta_path()).ok()?;
+        let mut bytes = vec![0; len.checked_add(SUM)?];
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        let sum = bytes.split_off(len);
+        (sum == self.sum(&bytes)).then_some(bytes)
+    }
+
+    /// Keeps the tables that lie in the blob.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(in crate::store) fn put_tables(&self, bytes: &[u8]) -> io::Result<()> {
+        let file = place::open_shared(&self.meta_path())?;
+        let all = [bytes, &self.sum(bytes)].concat();
+        // Who writes at the same time writes the same.
+        file.write_all_at(&all, 0)
+    }
+
+    fn meta_path(&self) -> PathBuf {
+        place::blob_path(&self.dir, &self.stem, META)
+    }
+
+    fn sum(&self, bytes: &[u8]) -> [u8; SUM] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.stem.as_bytes());
+        *hasher.update(bytes).finalize().as_bytes()
+    }
+
     /// Bytes that the data file takes on the disk.
     ///
     /// # Errors
@@ -215,7 +254,7 @@ impl BlobFiles {
         // Killed on the way, this leaves an empty blob and never one whose map
         // speaks of another data file.
         self.map.set_len(0)?;
-        for ending in [DATA, TABLE, MAP] {
+        for ending in [META, DATA, TABLE, MAP] {
             match std::fs::remove_file(place::blob_path(dir, &self.stem, ending)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -19,6 +19,7 @@ pub(in crate::store) const SUBDIRECTORY: &str = "tidegate/v1";
 pub(in crate::store) const DATA: &str = "data";
 pub(in crate::store) const MAP: &str = "map";
 pub(in crate::store) const TABLE: &str = "table";
+pub(in crate::store) const META: &str = "meta";
 
 /// Names of the files that all blobs share.
 pub(in crate::store) const USAGE: &str = "usage";
