@@ -140,9 +140,11 @@ impl ImageFs {
             return Err(self.io_error(&error));
         }
         let id = self.nodes.id(&child).ok_or(Errno::EIO)?;
-        if !self.nodes.hold(id, child, parent) {
+        let is_directory = matches!(node.content, Content::Directory(_));
+        if !self.nodes.hold(id, child, parent, is_directory) {
             self.nodes.forget(id, 1);
-            return Err(Errno::EIO);
+            let error = self.image.misplaced(node.nid);
+            return Err(self.io_error(&error));
         }
         Ok(Entry {
             node: id,

@@ -69,17 +69,19 @@ impl Nodes {
         self.held.read().get(&id).copied()
     }
 
-    /// Adds a reference to `node`. False when another node has the id: an image
-    /// that changed while it was served.
-    pub(super) fn hold(&self, id: u64, node: NodeRef, parent: u64) -> bool {
+    /// Adds a reference to `node`, which stands in `parent`. False when another
+    /// node has the id (an image that changed while it was served), or when it
+    /// is a directory that is held from elsewhere: a hostile image could lead
+    /// in circles.
+    pub(super) fn hold(&self, id: u64, node: NodeRef, parent: u64, is_directory: bool) -> bool {
         if id == ROOT {
-            return node == self.root;
+            return false;
         }
         match self.held.write().entry(id) {
             Slot::Occupied(mut slot) => {
                 let held = slot.get_mut();
                 held.references = held.references.saturating_add(1);
-                held.node == node
+                held.node == node && (held.parent == parent || !is_directory)
             }
             Slot::Vacant(slot) => {
                 slot.insert(Held {
@@ -131,8 +133,8 @@ mod tests {
     fn the_last_forget_removes_a_node() {
         let nodes = Nodes::new(node(128));
         assert_eq!(nodes.id(&node(128)), Some(ROOT));
-        assert!(nodes.hold(200, node(200), ROOT));
-        assert!(nodes.hold(200, node(200), ROOT));
+        assert!(nodes.hold(200, node(200), ROOT, false));
+        assert!(nodes.hold(200, node(200), ROOT, false));
         nodes.forget(200, 1);
         assert!(nodes.get(200).is_some());
         nodes.forget(200, u64::MAX);
@@ -150,14 +152,32 @@ mod tests {
             digest: Default::default(),
             record: 0,
         };
-        assert!(nodes.hold(200, node(200), ROOT));
+        assert!(nodes.hold(200, node(200), ROOT, false));
         assert!(!nodes.hold(
             200,
             NodeRef {
                 nid: 200,
                 proof: Some(proof)
             },
-            ROOT
+            ROOT,
+            false
         ));
+    }
+
+    #[test]
+    fn a_directory_stands_in_one_place() {
+        let nodes = Nodes::new(node(128));
+        assert!(nodes.hold(200, node(200), ROOT, true));
+        assert!(nodes.hold(200, node(200), ROOT, true));
+        assert!(nodes.hold(300, node(300), 200, true));
+        for parent in [200, 300] {
+            assert!(!nodes.hold(200, node(200), parent, true));
+            assert!(!nodes.hold(ROOT, node(128), parent, true));
+        }
+        assert!(nodes.hold(400, node(400), 200, false));
+        assert!(
+            nodes.hold(400, node(400), 300, false),
+            "a file has many names"
+        );
     }
 }

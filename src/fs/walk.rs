@@ -16,6 +16,10 @@ pub use crate::path_text::{show, show_relative};
 /// Chunks that are fetched ahead while a file is read.
 const AHEAD: usize = 4;
 
+/// Deepest directory: a path of 4096 bytes, the longest that Linux takes, has no
+/// more names.
+const DEPTH_MAX: usize = 2048;
+
 /// Why a walk or a read could not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -30,6 +34,12 @@ pub enum WalkError {
     #[error("Directory {path} stands elsewhere too; the image is damaged")]
     DirectoryTwice {
         /// The second place.
+        path: String,
+    },
+    /// A directory is deeper than any path can lead.
+    #[error("Directory {path} is more than {DEPTH_MAX} levels deep; the image is damaged")]
+    TooDeep {
+        /// The directory.
         path: String,
     },
     /// Entries do not ascend by name.
@@ -70,10 +80,10 @@ pub enum Step<'a> {
 /// Visits every name of an image, parents before children, siblings by name
 /// bytes, until `visit` returns false.
 pub fn walk(image: &Image, visit: &mut dyn FnMut(Step<'_>) -> bool) {
-    let mut stack: Vec<(Vec<u8>, NodeRef)> = vec![(Vec::new(), image.root())];
+    let mut stack: Vec<(Vec<u8>, NodeRef, usize)> = vec![(Vec::new(), image.root(), 0)];
     // Each directory is entered once, or a hostile image could lead in circles.
     let mut entered = HashSet::new();
-    while let Some((path, node)) = stack.pop() {
+    while let Some((path, node, depth)) = stack.pop() {
         let loaded = match image.node(&node) {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -91,6 +101,13 @@ pub fn walk(image: &Image, visit: &mut dyn FnMut(Step<'_>) -> bool) {
         };
         if !entered.insert(node.nid) {
             let error = WalkError::DirectoryTwice { path: show(&path) };
+            if !visit(Step::Fault(&path, error)) {
+                return;
+            }
+            continue;
+        }
+        if depth > DEPTH_MAX {
+            let error = WalkError::TooDeep { path: show(&path) };
             if !visit(Step::Fault(&path, error)) {
                 return;
             }
@@ -123,7 +140,7 @@ pub fn walk(image: &Image, visit: &mut dyn FnMut(Step<'_>) -> bool) {
                 before = Some(name.to_vec());
                 let path = join(&path, name);
                 match image.resolve(entry) {
-                    Ok(child) => stack.push((path, child)),
+                    Ok(child) => stack.push((path, child, depth + 1)),
                     Err(error) => {
                         if !visit(Step::Fault(&path, error.into())) {
                             return;

@@ -35,6 +35,16 @@ impl Blocks {
     fn count(&self) -> u64 {
         self.size.div_ceil(BLOCK)
     }
+
+    /// Offset in the bootstrap and length of a block.
+    fn at(&self, block: u64) -> (u64, u64) {
+        let start = block.saturating_mul(BLOCK);
+        let len = self.size.saturating_sub(start).min(BLOCK);
+        match self.tail {
+            Some(tail) if len < BLOCK => (tail, len),
+            _ => (self.start.saturating_add(start), len),
+        }
+    }
 }
 
 /// The proved part of a directory.
@@ -416,7 +426,11 @@ impl Metadata {
     ) -> Result<Group, ImageError> {
         let bytes = self.read_block(&directory.blocks, block)?;
         let mut found = Group::default();
-        let dirents = dirent::parse(&bytes).map_err(|reason| self.bootstrap.damaged(reason))?;
+        let dirents = dirent::parse(&bytes).map_err(|reason| {
+            let (nid, at) = (directory.nid, directory.blocks.at(block).0);
+            let reason = format!("{reason} (directory of inode {nid}, block at offset {at:#x})");
+            self.bootstrap.damaged(reason)
+        })?;
         for dirent in dirents.iter().filter(|it| !is_dots(it)) {
             let node = NodeRef {
                 nid: dirent.nid,
@@ -428,12 +442,7 @@ impl Metadata {
     }
 
     fn read_block(&self, blocks: &Blocks, block: u64) -> Result<Vec<u8>, ImageError> {
-        let start = block.saturating_mul(BLOCK);
-        let len = blocks.size.saturating_sub(start).min(BLOCK);
-        let at = match blocks.tail {
-            Some(tail) if len < BLOCK => tail,
-            _ => blocks.start.saturating_add(start),
-        };
+        let (at, len) = blocks.at(block);
         self.bootstrap
             .read(at, usize::try_from(len).unwrap_or(BLOCK_LEN))
     }

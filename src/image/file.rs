@@ -136,10 +136,13 @@ impl Metadata {
         start: u64,
         count: u64,
     ) -> Result<(Vec<Chunk>, Digest), ImageError> {
-        let damaged = |reason: String| self.bootstrap.damaged(reason);
         let chunk_size = u64::from(self.superblock.chunk_size);
         let len = usize::try_from(count).unwrap_or(FANOUT).min(FANOUT) * chunk_index::ENTRY;
         let at = index.saturating_add(start.saturating_mul(chunk_index::ENTRY as u64));
+        let damaged = |reason: String| {
+            let reason = format!("{reason} (in the chunk indices from offset {at:#x} on)");
+            self.bootstrap.damaged(reason)
+        };
         let mut bytes = [0; FANOUT * chunk_index::ENTRY];
         self.bootstrap.read_into(at, &mut bytes[..len])?;
 
@@ -147,9 +150,10 @@ impl Metadata {
         let mut chunks = Vec::with_capacity(len / chunk_index::ENTRY);
         for (bytes, position) in bytes[..len].chunks_exact(chunk_index::ENTRY).zip(start..) {
             let entry = ChunkIndex::parse(bytes).map_err(damaged)?;
-            let chunk = self
-                .layout
-                .chunk(&self.bootstrap, entry.blob, entry.index)?;
+            let (blob, index) = (entry.blob, entry.index);
+            let chunk = self.layout.listed(&self.bootstrap, blob, index)?;
+            let chunk = chunk
+                .ok_or_else(|| damaged(format!("chunk {index} of blob {blob} is not listed")))?;
             // Tidegate takes the place from the record; the kernel's EROFS takes
             // it from here. An image must not be two.
             if u64::from(entry.block) * BLOCK != chunk.offset {

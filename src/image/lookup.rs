@@ -123,6 +123,13 @@ impl Image {
             .unproved(format!("type of inode {nid}"))
     }
 
+    /// The error for a node that is not what was found under its number before,
+    /// or a directory that stands in two places.
+    pub fn misplaced(&self, nid: u64) -> ImageError {
+        let reason = format!("inode {nid} is a directory in two places, or two nodes");
+        self.tree.bootstrap().damaged(reason)
+    }
+
     /// The node behind an entry; a later name of a hard link is followed along
     /// its canonical path, each step proved.
     ///

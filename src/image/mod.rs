@@ -5,6 +5,7 @@
 //!   parsers of RAFS v5. No I/O.
 //! * [`section`]: the integrity section on disk. No I/O.
 //! * [`proof`]: every hash that the root digest is made of. No I/O.
+//! * [`field`]: what is said of fields that do not fit.
 //! * [`bootstrap`]: reads ranges of a bootstrap file into private memory.
 //! * [`list`], [`layout`], [`blob_table`], [`chunk_table`]: lists and tables.
 //! * [`metadata`] is what [`mod@file`], [`directory`] (over [`group`]) and
@@ -24,6 +25,7 @@ pub mod chunk_table;
 pub mod content;
 pub mod directory;
 pub mod error;
+pub mod field;
 pub mod file;
 pub mod group;
 pub mod hints;

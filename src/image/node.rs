@@ -47,12 +47,18 @@ impl Metadata {
     /// says.
     pub(crate) fn load(&self, node: &NodeRef) -> Result<Node, ImageError> {
         let nid = node.nid;
-        let damaged = |reason: String| self.bootstrap.damaged(format!("{reason} (inode {nid})"));
         let meta = u64::from(self.superblock.meta_block) * BLOCK;
         let at = nid
             .checked_mul(SLOT)
             .and_then(|offset| offset.checked_add(meta))
-            .ok_or_else(|| damaged("a node number past the end".into()))?;
+            .ok_or_else(|| {
+                let reason = format!("inode number {nid} is past the end");
+                self.bootstrap.damaged(reason)
+            })?;
+        let damaged = |reason: String| {
+            let reason = format!("{reason} (inode {nid} at offset {at:#x})");
+            self.bootstrap.damaged(reason)
+        };
         let mut guess = [0; GUESS];
         let got = self.bootstrap.read_some(at, &mut guess)?;
         let guess = guess.get(..got).unwrap_or_default();

@@ -87,6 +87,9 @@ impl Image {
         }
         let area = bootstrap.read(0, superblock::AREA)?;
         let superblock = SuperBlock::parse(&area).map_err(foreign)?;
+        superblock
+            .check_tables(bootstrap.len())
+            .map_err(|bad| bootstrap.damaged(bad.to_string()))?;
         let entries = read_blob_table(&bootstrap, &superblock)?;
         let trailer_at = bootstrap.len() - section::TRAILER as u64;
         let trailer = Trailer::parse(&bootstrap.read(trailer_at, section::TRAILER)?);

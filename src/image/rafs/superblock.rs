@@ -2,6 +2,7 @@
 
 use super::{BLOCK_LEN, put, u16_at, u32_at, u64_at};
 use crate::chunk::{CHUNK_SIZE_RANGE, Compressor, DigestAlgorithm};
+use crate::image::field::{BadField, check_places};
 
 /// Bytes of the superblock area that [`SuperBlock::parse`] looks at.
 pub const AREA: usize = BLOCK_LEN;
@@ -113,6 +114,25 @@ impl SuperBlock {
             chunk_table: (u64_at(ext, 24), u64_at(ext, 32)),
             prefetch_table: (u64_at(ext, 40), u32_at(ext, 48)),
         })
+    }
+
+    /// Refuses tables that are outside the file, or one in another.
+    ///
+    /// # Errors
+    /// Names the field that does not fit.
+    pub fn check_tables(&self, len: u64) -> Result<(), BadField> {
+        let slots = DEVICE_SLOTS + usize::from(self.blobs) * DEVICE_SLOT;
+        let (blobs, prefetch) = (self.blob_table, self.prefetch_table);
+        let places = vec![
+            ("Blob table offset", 1160, (blobs.0, blobs.1.into())),
+            ("Chunk table offset", 1176, self.chunk_table),
+            (
+                "Prefetch table offset",
+                1192,
+                (prefetch.0, prefetch.1.into()),
+            ),
+        ];
+        check_places(places, slots as u64, len)
     }
 
     /// Writes both superblocks into `area`, the first [`AREA`] bytes of a

@@ -1,8 +1,8 @@
 //! The blob table and the extended blob table.
 
-use super::BadField;
 use super::superblock::EXTENDED_ENTRY;
 use crate::chunk::is_blob_name;
+use crate::image::field::BadField;
 use crate::image::rafs::{u32_at, u64_at};
 
 /// Bytes in front of an id: offset and size of what to read ahead.

@@ -3,8 +3,8 @@
 //! Some carry a CRC-32C of the data. It is not looked at: the digest is of the
 //! same bytes and cannot be forged.
 
-use super::BadField;
 use crate::chunk::Digest;
+use crate::image::field::BadField;
 use crate::image::rafs::{field, u32_at, u64_at};
 
 /// Bytes of a record.

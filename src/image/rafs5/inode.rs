@@ -1,8 +1,9 @@
 //! Inode records: 128 bytes, then name, link target, xattrs and chunk records,
 //! each padded to 8.
 
-use super::{BadField, padded};
+use super::padded;
 use crate::chunk::Digest;
+use crate::image::field::BadField;
 use crate::image::model::{Attr, FileType, NAME_MAX, TARGET_MAX};
 use crate::image::rafs::{field, u16_at, u32_at, u64_at};
 

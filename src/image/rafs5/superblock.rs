@@ -1,7 +1,7 @@
 //! The superblock: 8192 bytes, of which the first 80 say something.
 
-use super::BadField;
 use crate::chunk::{CHUNK_SIZE_RANGE, Compressor, DigestAlgorithm};
+use crate::image::field::{BadField, check_places};
 use crate::image::rafs::{u32_at, u64_at};
 
 /// Bytes of the superblock.
@@ -117,28 +117,19 @@ impl SuperBlock {
 
     /// Refuses tables that are outside the file, or one in another.
     fn check_tables(&self, len: u64) -> Result<(), BadField> {
-        let mut tables = [
+        let places = vec![
             ("Inode table offset", 32, self.inode_table),
             ("Prefetch table offset", 40, self.prefetch_table),
             ("Blob table offset", 48, self.blob_table),
             ("Extended blob table offset", 72, self.extended_table),
         ];
-        tables.sort_by_key(|(_, _, (start, _))| *start);
-        let mut taken = LEN;
-        for (field, at, (start, bytes)) in tables.into_iter().filter(|it| it.2.1 != 0) {
-            let bad = |why: String| Err(BadField::new(field, at, why));
-            if !start.is_multiple_of(8) {
-                return bad(format!("{start} is no multiple of 8"));
-            }
-            if start < taken {
-                return bad(format!("{start} is inside what ends at {taken}"));
-            }
-            match start.checked_add(bytes).filter(|&end| end <= len) {
-                Some(end) => taken = end,
-                None => return bad(format!("{bytes} bytes at {start} of a file of {len}")),
+        for (field, at, (start, bytes)) in &places {
+            if *bytes != 0 && !start.is_multiple_of(8) {
+                let why = format!("{start} is no multiple of 8");
+                return Err(BadField::new(field, *at, why));
             }
         }
-        Ok(())
+        check_places(places, LEN, len)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The xattr block of an inode: the length of all pairs, then for each pair
 //! its length, the name, a zero and the value.
 
-use super::BadField;
+use crate::image::field::BadField;
 use crate::image::rafs::{u32_at, u64_at};
 
 /// Bytes in front of the pairs.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crate::chunk::Digest;
 use crate::image::error::ImageError;
+use crate::image::field::BadField;
 use crate::image::group::{Entry, Group, Target};
 use crate::image::model::{FileType, NodeProof, NodeRef};
 use crate::image::proof::FANOUT;
-use crate::image::rafs5::BadField;
 use crate::image::rafs5::inode::{self, Inode};
 use crate::image::v5::V5;
 use crate::image::v5::hasher::Hasher;

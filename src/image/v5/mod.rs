@@ -27,9 +27,9 @@ use quick_cache::sync::Cache;
 use crate::chunk::Digest;
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
+use crate::image::field::BadField;
 use crate::image::group::{Group, GroupKey};
 use crate::image::metadata::GroupWeight;
-use crate::image::rafs5::BadField;
 use crate::image::rafs5::superblock::SuperBlock;
 use crate::image::v5::slots::Slots;
 
