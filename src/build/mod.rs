@@ -2,6 +2,7 @@
 //!
 //! * [`source`] turns a directory or a tar archive into a [`tree`].
 //! * [`pack`] cuts the tree's files into chunks and writes the blobs.
+//! * [`layers`] converts the layers of an image one by one and merges them.
 //! * [`bootstrap`] lays out the metadata, proves it and writes it.
 //! * [`dict`] reads images whose chunks are used again; [`options`] says how.
 //! * [`trace`] finds in the tree what a recorded trace names.
@@ -11,6 +12,7 @@
 
 pub mod bootstrap;
 pub mod dict;
+pub mod layers;
 mod open;
 pub mod options;
 pub mod pack;

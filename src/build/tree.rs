@@ -94,6 +94,8 @@ pub enum Data {
         /// Name of the entry, for messages.
         name: Box<[u8]>,
     },
+    /// In blobs: the file's chunks are known and nothing is left to cut.
+    Blobs,
 }
 
 impl Tree {

@@ -1,5 +1,5 @@
-//! Hints for the section: the chunks that are needed first, and the chunks of
-//! dict blobs that the image uses.
+//! Hints for the section: the chunks that are needed first, and the chunks
+//! that the image uses of blobs that it shares with others.
 
 use crate::build::bootstrap::chunk_of;
 use crate::build::bootstrap::order::Order;
@@ -18,9 +18,10 @@ pub(super) fn write(
     if !packed.leading.is_empty() {
         places.trace = append(&ChunkRun::encode_all(&packed.leading));
     }
-    // Of its own blobs an image uses every chunk.
-    if packed.blobs.iter().any(|blob| blob.dict) {
-        let offsets: Vec<u8> = used(tree, order, packed)
+    // Of blobs that were made for it alone an image uses every chunk.
+    let used = used(tree, order, packed);
+    if used.iter().any(Option::is_some) || packed.blobs.iter().any(|blob| blob.dict) {
+        let offsets: Vec<u8> = used
             .iter()
             .flat_map(|map| map.as_ref().map_or(0, |map| append(map)).to_le_bytes())
             .collect();

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! * `plan`: files in build order, handed out in numbered batches.
+//! * [`ChunkStream`]: chunks that come one after the other, in place of files.
 //! * `worker`, `read`, `compress`, `claims`: what the threads do.
 //! * `writer`: takes the batches in order and decides which copy is stored,
 //!   so that the output does not depend on timing.
@@ -16,6 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::options::{BuildOptions, OptionsError};
+use super::source::SourceError;
 use super::tree::{Content, NodeIndex, Tree};
 use crate::chunk::{Chunk, Compressor, DigestAlgorithm};
 use crate::image::hints::ChunkRun;
@@ -27,16 +29,19 @@ mod dict;
 mod plan;
 mod read;
 mod sink;
+mod stream;
 mod worker;
 mod writer;
 
 use blob::Limits;
 use claims::Claims;
 use plan::Plan;
+use stream::StreamFeed;
 use worker::{Batch, Shared};
 use writer::Writer;
 
 pub use dict::{ChunkDict, Dict, DictChunk, NoDict};
+pub use stream::ChunkStream;
 
 /// What [`pack`] made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +137,9 @@ pub enum PackError {
     /// No thread.
     #[error("Cannot start a thread")]
     Thread(#[source] io::Error),
+    /// What the chunks come from cannot be read.
+    #[error(transparent)]
+    Source(#[from] Box<SourceError>),
     /// A thread ended without its work.
     #[error("A packing thread ended early")]
     WorkerDied,
@@ -190,13 +198,16 @@ fn pack_within(
     let claims = Claims::default();
     let mut writer = Writer::new(options, limits, blobs_dir, dict, &claims);
     let shared = Shared {
-        plan: &plan,
+        feed: &plan,
         dict,
         claims: &claims,
         options,
     };
     run(&shared, &mut writer)?;
     let (mut packed, indices) = writer.finish()?;
+    if indices.len() as u64 != plan.chunks {
+        return Err(PackError::WorkerDied);
+    }
     let leading = indices.iter().take(plan.leading());
     let leading = leading.filter_map(|&index| packed.chunks.get(usize::try_from(index).ok()?));
     packed.leading = ChunkRun::of(leading.map(|chunk| (chunk.blob.into(), chunk.index)));
@@ -209,8 +220,38 @@ fn pack_within(
     Ok(packed)
 }
 
+/// Writes the chunks of `stream` to blobs in `blobs_dir`, but for duplicates
+/// and those in `dict`. Of each chunk in turn the second value has the position
+/// in [`Packed::chunks`].
+///
+/// The blobs depend on the stream, the dictionary and the options only. The
+/// stream is read while its earlier chunks are digested, compressed and
+/// written. Of a failed build no unfinished file is left.
+///
+/// # Errors
+/// What the stream says, and what the system refuses.
+pub fn pack_stream(
+    stream: &mut dyn ChunkStream,
+    dict: &dyn Dict,
+    options: &BuildOptions,
+    blobs_dir: &Path,
+) -> Result<(Packed, Vec<u32>), PackError> {
+    options.check()?;
+    let claims = Claims::default();
+    let mut writer = Writer::new(options, Limits::default(), blobs_dir, dict, &claims);
+    let feed = StreamFeed::new(stream, options);
+    let shared = Shared {
+        feed: &feed,
+        dict,
+        claims: &claims,
+        options,
+    };
+    run(&shared, &mut writer)?;
+    writer.finish()
+}
+
 /// Runs the workers, and the writer on this thread.
-fn run<'a>(shared: &Shared<'a>, writer: &mut Writer<'a>) -> Result<(), PackError> {
+fn run<'a>(shared: &Shared<'_, 'a>, writer: &mut Writer<'a>) -> Result<(), PackError> {
     let threads = shared.options.threads.max(1);
     let window = 2 * threads + 2;
     let (spare_in, spare_out) = crossbeam_channel::bounded(window);
@@ -230,7 +271,7 @@ fn run<'a>(shared: &Shared<'a>, writer: &mut Writer<'a>) -> Result<(), PackError
                 .map_err(PackError::Thread)?;
         }
         drop((spare_out, done_in));
-        writer.run(shared.plan.chunks, &done_out, &spare_in)
+        writer.run(&done_out, &spare_in)
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::PackError;
+use super::worker::Batch;
 use crate::build::tree::{Content, FileContent, NodeIndex, Tree};
 
 /// Most bytes of one batch, unless a single chunk is larger.
@@ -12,12 +13,12 @@ pub(super) const BATCH_BYTES: u32 = 1 << 20;
 
 /// Most chunks of one batch: enough to make the hand-over cheap, few enough
 /// for all threads to have some.
-const BATCH_CHUNKS: usize = 64;
+pub(super) const BATCH_CHUNKS: usize = 64;
 
 /// Most chunks of all files together: a bootstrap has at most 2 GiB and spends
 /// 8 bytes on each. Refused before anything is read, since a few bytes of a
 /// sparse file's map can tell any size.
-const CHUNKS_MAX: u64 = 1 << 28;
+pub(super) const CHUNKS_MAX: u64 = 1 << 28;
 
 /// A regular file that has bytes.
 #[derive(Debug, Clone, Copy)]
@@ -29,13 +30,29 @@ pub(super) struct PlannedFile<'a> {
 /// One chunk to cut.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece<'a> {
-    pub(super) file: PlannedFile<'a>,
-    /// Position in the file.
-    pub(super) offset: u64,
+    pub(super) from: From<'a>,
     pub(super) len: u32,
     /// Number of the chunk in the image, in the order in which chunks are
     /// stored.
     pub(super) ordinal: u64,
+}
+
+/// Where a piece's bytes are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum From<'a> {
+    /// At that position in a file.
+    File(PlannedFile<'a>, u64),
+    /// At that position in the bytes that came with the batch.
+    Batch(usize),
+    /// Nowhere: they are zeros.
+    Hole,
+}
+
+/// Hands out pieces in batches.
+pub(super) trait Feed<'a>: Sync {
+    /// Fills a batch with the next pieces and numbers it from 0 on; false when
+    /// all are taken.
+    fn fill(&self, batch: &mut Batch<'a>) -> Result<bool, PackError>;
 }
 
 /// All files in build order, and the chunks that come before them.
@@ -133,7 +150,7 @@ impl<'a> Plan<'a> {
 
     /// Puts the next pieces into `pieces` and gives the batch's number, from
     /// 0; None when all are taken.
-    pub(super) fn take(&self, pieces: &mut Vec<Piece<'a>>) -> Option<u64> {
+    fn take(&self, pieces: &mut Vec<Piece<'a>>) -> Option<u64> {
         pieces.clear();
         let mut cursor = self.cursor.lock();
         let mut room = BATCH_BYTES.max(self.chunk_size);
@@ -174,11 +191,18 @@ impl<'a> Plan<'a> {
         let offset = position * u64::from(self.chunk_size);
         let left = file.content.size.saturating_sub(offset);
         Some(Piece {
-            file,
-            offset,
+            from: From::File(file, offset),
             len: u32::try_from(left).unwrap_or(u32::MAX).min(self.chunk_size),
             ordinal: cursor.ordinal,
         })
+    }
+}
+
+impl<'a> Feed<'a> for Plan<'a> {
+    fn fill(&self, batch: &mut Batch<'a>) -> Result<bool, PackError> {
+        let number = self.take(&mut batch.pieces);
+        batch.number = number.unwrap_or_default();
+        Ok(number.is_some())
     }
 }
 
@@ -233,12 +257,10 @@ mod tests {
         let found: Vec<_> = taken
             .iter()
             .map(|piece| {
-                (
-                    piece.file.node,
-                    piece.offset / 4096,
-                    piece.ordinal,
-                    piece.len,
-                )
+                let From::File(file, offset) = piece.from else {
+                    panic!("{piece:?}")
+                };
+                (file.node, offset / 4096, piece.ordinal, piece.len)
             })
             .collect();
         let lens = [4096, 1, 4096, 4096, 1];

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
@@ -9,7 +10,7 @@ use rustix::fs::{FileType, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::PackError;
-use super::plan::{Piece, PlannedFile};
+use super::plan::{From, Piece, PlannedFile};
 use crate::build::open::open;
 use crate::build::source::shown;
 use crate::build::tree::{Data, NodeIndex};
@@ -34,13 +35,33 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads the piece into `buffer`, which has its length.
+    /// Reads the piece into `buffer`, which has its length; `taken` came with
+    /// the batch.
     pub(super) fn read(
         &mut self,
         piece: &Piece<'_>,
+        taken: &[u8],
         buffer: &mut [u8],
     ) -> Result<Found, PackError> {
-        let file = &piece.file;
+        match piece.from {
+            From::File(file, offset) => self.read_file(&file, offset, buffer),
+            From::Batch(at) => {
+                let bytes = taken.get(at..).and_then(|it| it.get(..buffer.len()));
+                buffer.copy_from_slice(bytes.ok_or(PackError::WorkerDied)?);
+                Ok(Found::Data)
+            }
+            From::Hole => Ok(Found::Hole),
+        }
+    }
+
+    /// Reads `buffer` at `position` of a file.
+    fn read_file(
+        &mut self,
+        file: &PlannedFile<'_>,
+        position: u64,
+        buffer: &mut [u8],
+    ) -> Result<Found, PackError> {
+        let len = buffer.len() as u64;
         match &file.content.data {
             Data::Range {
                 file: archive,
@@ -49,10 +70,10 @@ impl Reader {
             } => {
                 let end = offset.checked_add(file.content.size);
                 let end = end.ok_or_else(|| changed(file))?;
-                let at = offset + piece.offset;
+                let at = offset + position;
                 // A file of one chunk is seldom worth the question.
-                let sparse = file.content.size > u64::from(piece.len);
-                if sparse && self.is_hole(archive, piece, at, end) {
+                let sparse = file.content.size > len;
+                if sparse && self.is_hole(archive, file.node, at..at + len, end) {
                     return Ok(Found::Hole);
                 }
                 read_exact(archive, file, buffer, at)
@@ -62,29 +83,32 @@ impl Reader {
                     Some((node, open)) if node == file.node => open,
                     _ => open_file(path, file)?,
                 };
-                let hole =
-                    *sparse && self.is_hole(&open_file, piece, piece.offset, file.content.size);
+                let range = position..position + len;
+                let hole = *sparse && self.is_hole(&open_file, file.node, range, file.content.size);
                 let found = if hole {
                     Found::Hole
                 } else {
-                    read_exact(&open_file, file, buffer, piece.offset)?
+                    read_exact(&open_file, file, buffer, position)?
                 };
-                if piece.offset + u64::from(piece.len) < file.content.size {
+                if position + len < file.content.size {
                     self.open = Some((file.node, open_file));
                 } else {
                     check_size(&open_file, file)?;
                 }
                 Ok(found)
             }
+            Data::Blobs => Err(changed(file)),
         }
     }
 
-    /// Whether `file` has no data in the piece's range, which begins at `at`;
-    /// the node's data end at `end`.
-    fn is_hole(&mut self, file: &File, piece: &Piece<'_>, at: u64, end: u64) -> bool {
-        let stop = at + u64::from(piece.len);
-        if let Some((node, from, next)) = self.hole
-            && node == piece.file.node
+    /// Whether `file` has no data in `range`; the node's data end at `end`.
+    fn is_hole(&mut self, file: &File, node: NodeIndex, range: Range<u64>, end: u64) -> bool {
+        let Range {
+            start: at,
+            end: stop,
+        } = range;
+        if let Some((last, from, next)) = self.hole
+            && last == node
             && from <= at
             && at < next
         {
@@ -96,7 +120,7 @@ impl Reader {
             Err(Errno::NXIO) => end,
             Err(_) => return false,
         };
-        self.hole = Some((piece.file.node, at, next));
+        self.hole = Some((node, at, next));
         stop <= next
     }
 }
@@ -153,5 +177,6 @@ fn name(file: &PlannedFile<'_>) -> String {
     match &file.content.data {
         Data::Path { path, .. } => shown(path.as_os_str().as_bytes()),
         Data::Range { name, .. } => shown(name),
+        Data::Blobs => String::new(),
     }
 }

@@ -140,6 +140,7 @@ fn check(tree: &Tree, packed: &Packed, dir: &Path) {
             super::super::tree::Data::Range { file, offset, .. } => {
                 file.read_exact_at(&mut source, *offset).unwrap();
             }
+            super::super::tree::Data::Blobs => panic!("no source"),
         }
         assert!(bytes == source, "a file differs");
     }

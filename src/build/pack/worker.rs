@@ -9,7 +9,7 @@ use super::PackError;
 use super::claims::Claims;
 use super::compress::Encoder;
 use super::dict::{Dict, DictChunk};
-use super::plan::{BATCH_BYTES, Piece, Plan};
+use super::plan::{BATCH_BYTES, Feed, Piece};
 use super::read::{Found, Reader};
 use crate::build::options::BuildOptions;
 use crate::chunk::{Compressor, Digest};
@@ -23,6 +23,8 @@ pub(super) struct Batch<'a> {
     pub(super) cuts: Vec<Cut>,
     /// Stored forms, one after the other.
     pub(super) bytes: Vec<u8>,
+    /// The bytes of pieces that came from a stream.
+    pub(super) taken: Vec<u8>,
 }
 
 /// What became of a piece.
@@ -46,8 +48,8 @@ pub(super) enum Cut {
 pub(super) enum Done<'a> {
     /// A batch, or why it cannot be made.
     Batch(Batch<'a>, Result<(), PackError>),
-    /// The thread panicked.
-    Died,
+    /// Nothing more comes.
+    Failed(PackError),
 }
 
 impl Batch<'_> {
@@ -62,20 +64,25 @@ impl Batch<'_> {
             pieces: Vec::new(),
             cuts: Vec::new(),
             bytes: vec![0; batch + slack],
+            taken: Vec::new(),
         }
     }
 }
 
 /// What all workers share.
-pub(super) struct Shared<'a> {
-    pub(super) plan: &'a Plan<'a>,
-    pub(super) dict: &'a dyn Dict,
-    pub(super) claims: &'a Claims,
-    pub(super) options: &'a BuildOptions,
+pub(super) struct Shared<'s, 'a> {
+    pub(super) feed: &'s dyn Feed<'a>,
+    pub(super) dict: &'s dyn Dict,
+    pub(super) claims: &'s Claims,
+    pub(super) options: &'s BuildOptions,
 }
 
 /// Works until all pieces are taken or the writer is gone.
-pub(super) fn run<'a>(shared: &Shared<'a>, spare: &Receiver<Batch<'a>>, done: &Sender<Done<'a>>) {
+pub(super) fn run<'a>(
+    shared: &Shared<'_, 'a>,
+    spare: &Receiver<Batch<'a>>,
+    done: &Sender<Done<'a>>,
+) {
     let _watch = Watch(done);
     let mut worker = Worker {
         shared,
@@ -85,10 +92,15 @@ pub(super) fn run<'a>(shared: &Shared<'a>, spare: &Receiver<Batch<'a>>, done: &S
         zeros: HashMap::new(),
     };
     while let Ok(mut batch) = spare.recv() {
-        let Some(number) = shared.plan.take(&mut batch.pieces) else {
-            return;
-        };
-        batch.number = number;
+        match shared.feed.fill(&mut batch) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                // If the writer is gone, it has failed itself.
+                let _ = done.send(Done::Failed(error));
+                return;
+            }
+        }
         let result = worker.fill(&mut batch);
         let failed = result.is_err();
         if done.send(Done::Batch(batch, result)).is_err() || failed {
@@ -104,13 +116,13 @@ impl Drop for Watch<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // If the writer is gone, nobody waits.
-            let _ = self.0.send(Done::Died);
+            let _ = self.0.send(Done::Failed(PackError::WorkerDied));
         }
     }
 }
 
 struct Worker<'s, 'a> {
-    shared: &'s Shared<'a>,
+    shared: &'s Shared<'s, 'a>,
     reader: Reader,
     encoder: Option<Encoder>,
     /// The chunk as it is read.
@@ -125,7 +137,7 @@ impl<'a> Worker<'_, 'a> {
         let mut used = 0;
         for piece in &batch.pieces {
             let out = batch.bytes.get_mut(used..).unwrap_or_default();
-            let cut = self.cut(piece, out, used)?;
+            let cut = self.cut(piece, &batch.taken, out, used)?;
             if let Cut::Stored { stored_len, .. } = cut {
                 used += usize::try_from(stored_len).unwrap_or_default();
             }
@@ -136,12 +148,18 @@ impl<'a> Worker<'_, 'a> {
 
     /// Cuts one piece; its stored form goes to the start of `out`, which is
     /// `at` bytes into the batch.
-    fn cut(&mut self, piece: &Piece<'_>, out: &mut [u8], at: usize) -> Result<Cut, PackError> {
+    fn cut(
+        &mut self,
+        piece: &Piece<'_>,
+        taken: &[u8],
+        out: &mut [u8],
+        at: usize,
+    ) -> Result<Cut, PackError> {
         let len = usize::try_from(piece.len).unwrap_or_default();
         if self.shared.options.compressor == Compressor::None {
             // The stored form is what is read: no copy.
             return Ok(
-                match self.look(piece, out.get_mut(..len).unwrap_or_default())? {
+                match self.look(piece, taken, out.get_mut(..len).unwrap_or_default())? {
                     Ok(cut) => cut,
                     Err(digest) => Cut::Stored {
                         digest,
@@ -154,7 +172,7 @@ impl<'a> Worker<'_, 'a> {
         }
         let mut buffer = std::mem::take(&mut self.raw);
         let raw = buffer.get_mut(..len).unwrap_or_default();
-        let cut = match self.look(piece, raw) {
+        let cut = match self.look(piece, taken, raw) {
             Ok(Err(digest)) => {
                 self.compress(raw, out)
                     .map(|(stored_len, compressed)| Cut::Stored {
@@ -176,6 +194,7 @@ impl<'a> Worker<'_, 'a> {
     fn look(
         &mut self,
         piece: &Piece<'_>,
+        taken: &[u8],
         raw: &mut [u8],
     ) -> Result<Result<Cut, Digest>, PackError> {
         let Shared {
@@ -184,7 +203,7 @@ impl<'a> Worker<'_, 'a> {
             options,
             ..
         } = self.shared;
-        let found = self.reader.read(piece, raw)?;
+        let found = self.reader.read(piece, taken, raw)?;
         let digest = match found {
             Found::Data => options.algorithm.digest(raw),
             Found::Hole => *self.zeros.entry(piece.len).or_insert_with(|| {

@@ -61,23 +61,22 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Takes batches until `chunks` chunks have come.
+    /// Takes batches until the workers are gone.
     ///
     /// A worker takes its number only once it has a batch to fill, so the
     /// batches under way are those that follow the last written one without a
     /// gap: the one that is waited for is always being made.
     pub(super) fn run(
         &mut self,
-        chunks: u64,
         done: &Receiver<Done<'a>>,
         spare: &Sender<Batch<'a>>,
     ) -> Result<(), PackError> {
         let mut early = BTreeMap::new();
         let mut next = 0;
-        while self.taken() < chunks {
-            match done.recv() {
-                Ok(Done::Batch(batch, result)) => early.insert(batch.number, (batch, result)),
-                Ok(Done::Died) | Err(_) => return Err(PackError::WorkerDied),
+        while let Ok(message) = done.recv() {
+            match message {
+                Done::Batch(batch, result) => early.insert(batch.number, (batch, result)),
+                Done::Failed(error) => return Err(error),
             };
             while let Some((batch, result)) = early.remove(&next) {
                 result?;
@@ -87,11 +86,11 @@ impl<'a> Writer<'a> {
                 let _ = spare.send(batch);
             }
         }
-        Ok(())
-    }
-
-    fn taken(&self) -> u64 {
-        u64::try_from(self.places.len()).unwrap_or(u64::MAX)
+        if early.is_empty() {
+            Ok(())
+        } else {
+            Err(PackError::WorkerDied)
+        }
     }
 
     fn take(&mut self, batch: &Batch<'_>) -> Result<(), PackError> {

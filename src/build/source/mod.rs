@@ -8,7 +8,7 @@ use super::tree::Tree;
 
 pub mod directory;
 pub mod tar;
-mod xattr;
+pub(super) mod xattr;
 
 pub use tar::EntryProblem;
 pub use xattr::XattrProblem;

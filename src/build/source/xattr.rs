@@ -36,7 +36,7 @@ pub enum XattrProblem {
 }
 
 /// Whether an image can hold the attribute `name` with a value of `len` bytes.
-pub(super) fn check(name: &[u8], len: usize) -> Result<(), XattrProblem> {
+pub(in crate::build) fn check(name: &[u8], len: usize) -> Result<(), XattrProblem> {
     let prefixes: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     match prefixes
         .iter()

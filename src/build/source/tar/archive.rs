@@ -1,74 +1,68 @@
-//! An archive that is read by position, and the words for its faults.
+//! An archive that is read by position.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::super::{SourceError, shown};
-use super::problem::EntryProblem;
+use super::super::SourceError;
+use super::input::{Input, Label};
 use super::spool;
 
 /// An open archive, decompressed.
 pub(super) struct Archive {
-    path: PathBuf,
+    label: Label,
     /// Its bytes.
     pub(super) file: Arc<File>,
     /// How many.
     pub(super) len: u64,
+    offset: u64,
 }
 
 impl Archive {
     pub(super) fn open(path: &Path, spool_dir: &Path) -> Result<Self, SourceError> {
         let (file, len) = spool::open(path, spool_dir)?;
         Ok(Self {
-            path: path.to_owned(),
+            label: Label::new(path),
             file: Arc::new(file),
             len,
+            offset: 0,
         })
     }
+}
 
-    /// The block at `offset`, None at the end of the file.
-    pub(super) fn block(&self, offset: u64) -> Result<Option<[u8; 512]>, SourceError> {
-        if offset >= self.len {
-            return Ok(None);
-        }
-        let mut block = [0; 512];
-        self.read(&mut block, offset)?;
-        Ok(Some(block))
+impl Input for Archive {
+    fn offset(&self) -> u64 {
+        self.offset
     }
 
-    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), SourceError> {
-        self.file
-            .read_exact_at(buffer, offset)
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::UnexpectedEof => self.damaged("it is cut off", offset),
-                _ => self.failed("read archive", source),
-            })
+    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, self.offset) {
+                Ok(0) => break,
+                Ok(got) => {
+                    done += got;
+                    self.offset += got as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.label.failed("read archive", error)),
+            }
+        }
+        Ok(done)
     }
 
-    pub(super) fn refuse(&self, name: &[u8], source: EntryProblem) -> SourceError {
-        SourceError::Entry {
-            archive: self.path.clone(),
-            entry: shown(name),
-            source,
-        }
+    fn skip(&mut self, len: u64) -> Result<(), SourceError> {
+        // The system's offsets are signed.
+        self.offset = self
+            .offset
+            .saturating_add(len)
+            .min(i64::MAX.cast_unsigned());
+        Ok(())
     }
 
-    pub(super) fn damaged(&self, what: &'static str, offset: u64) -> SourceError {
-        SourceError::Archive {
-            archive: self.path.clone(),
-            what,
-            offset,
-        }
-    }
-
-    pub(super) fn failed(&self, action: &'static str, source: io::Error) -> SourceError {
-        SourceError::Io {
-            action,
-            path: self.path.clone(),
-            source,
-        }
+    fn label(&self) -> &Label {
+        &self.label
     }
 }

@@ -18,6 +18,12 @@ pub enum EntryProblem {
     /// A zero byte in a name.
     #[error("A name has a zero byte")]
     ZeroInName,
+    /// A whiteout that would take away what is no entry.
+    #[error("{0} is a whiteout of nothing")]
+    Whiteout(String),
+    /// Symbolic links that lead on and on.
+    #[error("{0} leads through too many symbolic links")]
+    Loop(String),
     /// The root as something else than a directory.
     #[error("The root can only be a directory")]
     Root,

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::SourceError;
-use super::sparse::Map;
 
 /// Bytes that are copied at once.
 const COPY: usize = 256 << 10;
@@ -33,16 +32,10 @@ pub(super) fn open(path: &Path, spool_dir: &Path) -> Result<(File, u64), SourceE
     let start = input
         .fill_buf()
         .map_err(|error| failed("read archive", path, error))?;
-    let mut decoded: Box<dyn Read> = match start {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        // Zstd's frames, and the skippable ones that may come before.
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(input);
-            Box::new(decoder.map_err(|error| failed("decompress archive", path, error))?)
-        }
-        _ if meta.is_file() => return Ok((input.into_inner(), meta.len())),
-        _ => Box::new(input),
-    };
+    if Packing::of(start) == Packing::None && meta.is_file() {
+        return Ok((input.into_inner(), meta.len()));
+    }
+    let mut decoded = decoded(input).map_err(|error| failed("decompress archive", path, error))?;
     let mut spool = tempfile::tempfile_in(spool_dir)
         .map_err(|error| failed("make a temporary file in", spool_dir, error))?;
     let mut buffer = vec![0; COPY];
@@ -61,6 +54,44 @@ pub(super) fn open(path: &Path, spool_dir: &Path) -> Result<(File, u64), SourceE
     }
 }
 
+/// How an archive is compressed, by its first bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // Zstd's frames, and the skippable ones that may come before.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+}
+
+/// What `input` unpacks to, read to its last byte: plain, gzip or zstd.
+///
+/// # Errors
+/// What the system says, and zstd's lack of memory.
+pub(in crate::build) fn decoded<'a>(
+    mut input: impl BufRead + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    // A stream may bring its first bytes one by one.
+    let mut start = Vec::with_capacity(4);
+    input.by_ref().take(4).read_to_end(&mut start)?;
+    let packing = Packing::of(&start);
+    let input = io::Cursor::new(start).chain(input);
+    Ok(match packing {
+        Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+        Packing::None => Box::new(input),
+    })
+}
+
 /// One file for all sparse files of an archive.
 pub(super) struct Spool {
     dir: PathBuf,
@@ -77,13 +108,14 @@ impl Spool {
         }
     }
 
-    /// Lays out a sparse file whose pieces are stored in `archive` from
+    /// Lays out a sparse file of `size` bytes whose pieces are stored in `archive` from
     /// `offset` on; gives the file that it is in and where it begins.
     pub(super) fn expand(
         &mut self,
         archive: &File,
         mut offset: u64,
-        map: &Map,
+        pieces: &[(u64, u64)],
+        size: u64,
     ) -> io::Result<(Arc<File>, u64)> {
         let file = match &self.file {
             Some(file) => Arc::clone(file),
@@ -91,10 +123,10 @@ impl Spool {
         };
         let start = self.len;
         let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
-        let end = start.checked_add(map.size).ok_or_else(too_large)?;
+        let end = start.checked_add(size).ok_or_else(too_large)?;
         file.set_len(end)?;
         let mut buffer = vec![0; COPY];
-        for (at, len) in &map.pieces {
+        for (at, len) in pieces {
             let mut done = 0;
             while done < *len {
                 let step = usize::try_from(len - done).unwrap_or(COPY).min(COPY);

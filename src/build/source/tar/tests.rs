@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::build::tree::{Meta, NodeIndex};

@@ -8,21 +8,30 @@ use serde::Serialize;
 
 use crate::build::dict::read_dict;
 use crate::build::options::BuildOptions;
+use crate::build::pack::{Dict, Packed};
 use crate::build::trace::Traced;
-use crate::build::tree::Tree;
+use crate::build::tree::{Content, Tree};
 use crate::build::{bootstrap, pack, source};
 use crate::chunk::{Compressor, DigestAlgorithm};
 use crate::cli::{Failure, Outcome, size};
+use crate::image::hints::ChunkRun;
+use crate::oci::Platform;
 use crate::path_text::show;
 use crate::trace::Trace;
 
-/// Make an image from a directory or a tar archive.
+mod layered;
+
+use layered::{ImageReport, Place};
+
+/// Make an image from a directory, a tar archive or an OCI image.
 ///
 /// Writes DIR/image.boot and DIR/blobs/, and prints the root digest that pins
 /// the image.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A directory, or a .tar, .tar.gz or .tar.zst.
+    /// A directory; a .tar, .tar.gz or .tar.zst; oci:DIR[:TAG] or
+    /// oci:DIR@sha256:HEX for an image in an OCI layout;
+    /// docker-archive:FILE[:REFERENCE] for one that `docker save` wrote.
     source: PathBuf,
     /// Directory to write to.
     #[arg(long, value_name = "DIR")]
@@ -44,6 +53,14 @@ pub(super) struct Arguments {
     /// in its order, and a daemon that serves the image fetches them first.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Platform of the image, where the source has several: by default Linux on
+    /// this machine's processor.
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    /// Directory that keeps converted layers: a layer that is there is not read
+    /// again.
+    #[arg(long, value_name = "DIR")]
+    layer_cache: Option<PathBuf>,
     /// Threads that read, digest and compress; by default one per core.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -71,6 +88,8 @@ struct Report {
     bootstrap: PathBuf,
     bootstrap_size: u64,
     blobs: Vec<BlobReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<ImageReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<TraceReport>,
     statistics: pack::Statistics,
@@ -114,17 +133,29 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         threads: arguments.threads.unwrap_or(defaults.threads),
         ..defaults
     };
-    check_places(&arguments.source, &arguments.output)?;
+    let place = Place::of(&arguments.source);
+    if place.is_none() && (arguments.platform.is_some() || arguments.layer_cache.is_some()) {
+        let text = "--platform and --layer-cache go with a source that has layers: oci:DIR or docker-archive:FILE";
+        return Err(text.into());
+    }
+    let source = place
+        .as_ref()
+        .map_or(arguments.source.as_path(), Place::path);
+    check_places(source, &arguments.output)?;
     let blobs = arguments.output.join("blobs");
     std::fs::create_dir_all(&blobs)
         .map_err(|error| format!("Cannot create directory {}: {error}", blobs.display()))?;
     let dict = read_dict(&arguments.chunk_dict, &options)?;
-    let mut tree = source::scan(&arguments.source, &arguments.output)?;
-    let traced = match &arguments.trace {
-        Some(path) => read_trace(path, &tree, &options)?,
-        None => Traced::default(),
+    let made = match &place {
+        None => plain(arguments, &options, &dict, &blobs)?,
+        Some(place) => layers(arguments, place, &options, &dict)?,
     };
-    let packed = pack::pack_leading(&mut tree, &dict, &options, &blobs, &traced.chunks)?;
+    let Made {
+        tree,
+        packed,
+        traced,
+        image,
+    } = made;
     let path = arguments.output.join("image.boot");
     let written = bootstrap::write(&path, &tree, &packed, &options, &traced.files)?;
 
@@ -143,6 +174,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 dict: blob.dict,
             })
             .collect(),
+        image,
         trace: arguments.trace.is_some().then(|| TraceReport {
             files: traced.files.len(),
             chunks: packed.leading.iter().map(|run| u64::from(run.count)).sum(),
@@ -157,6 +189,75 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         print(&report, &arguments.output);
     }
     Ok(Outcome::Done)
+}
+
+/// A tree with its blobs.
+struct Made {
+    tree: Tree,
+    packed: Packed,
+    traced: Traced,
+    /// Where the tree came in layers.
+    image: Option<ImageReport>,
+}
+
+/// Packs a directory or tar archive.
+fn plain(
+    arguments: &Arguments,
+    options: &BuildOptions,
+    dict: &dyn Dict,
+    blobs: &Path,
+) -> Result<Made, Failure> {
+    let mut tree = source::scan(&arguments.source, &arguments.output)?;
+    let traced = trace(arguments, &tree, options)?;
+    let packed = pack::pack_leading(&mut tree, dict, options, blobs, &traced.chunks)?;
+    Ok(Made {
+        tree,
+        packed,
+        traced,
+        image: None,
+    })
+}
+
+/// Packs an image layer by layer. Its blobs do not depend on a trace, which
+/// only says what is to be fetched first.
+fn layers(
+    arguments: &Arguments,
+    place: &Place,
+    options: &BuildOptions,
+    dict: &dyn Dict,
+) -> Result<Made, Failure> {
+    let layered = layered::Options {
+        build: options,
+        dict,
+        dict_bootstraps: &arguments.chunk_dict,
+        platform: arguments.platform.as_ref(),
+        cache: arguments.layer_cache.as_deref(),
+    };
+    let (merged, image) = layered::build(place, &layered, &arguments.output)?;
+    let (tree, mut packed) = (merged.tree, merged.packed);
+    let traced = trace(arguments, &tree, options)?;
+    let leading = traced.chunks.iter().filter_map(|&(node, position)| {
+        let Content::File(file) = &tree.nodes.get(node)?.content else {
+            return None;
+        };
+        let reference = *file.chunks.get(usize::try_from(position).ok()?)?;
+        let chunk = packed.chunks.get(usize::try_from(reference).ok()?)?;
+        Some((chunk.blob.into(), chunk.index))
+    });
+    packed.leading = ChunkRun::of(leading);
+    Ok(Made {
+        tree,
+        packed,
+        traced,
+        image: Some(image),
+    })
+}
+
+fn trace(arguments: &Arguments, tree: &Tree, options: &BuildOptions) -> Result<Traced, Failure> {
+    match &arguments.trace {
+        Some(path) => read_trace(path, tree, options),
+        None => Ok(Traced::default()),
+    }
 }
 
 /// Reads a trace and finds its files; what the source does not have is said
