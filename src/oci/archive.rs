@@ -122,10 +122,9 @@ impl Archive {
                 }),
             };
         };
-        let latest = format!("{name}:latest");
-        let suffix = format!(":{name}");
+        let (wanted, suffix) = (whole(name), format!(":{name}"));
         let tests: [&dyn Fn(&String) -> bool; 3] =
-            [&|tag| tag == name, &|tag| *tag == latest, &|tag| {
+            [&|tag| tag == name, &|tag| whole(tag) == wanted, &|tag| {
                 tag.ends_with(&suffix)
             }];
         let by_digest = self.images.iter().find(|it| it.descriptor.digest == name);
@@ -249,6 +248,15 @@ impl BlobSource for Archive {
             }),
         }
     }
+}
+
+/// A reference without the parts that Docker fills in, but with its tag.
+fn whole(reference: &str) -> String {
+    let text = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let text = text.strip_prefix("library/").unwrap_or(text);
+    let last = text.rsplit('/').next().unwrap_or_default();
+    let tag = if last.contains(':') { "" } else { ":latest" };
+    format!("{text}{tag}")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::changes::{Change, Named, What, clean};
 use super::error::LayerError;
 use super::record::{LayerImage, RecordWriter};
 use crate::build::options::BuildOptions;
-use crate::build::pack::{ChunkStream, Dict, PackError, pack_stream};
+use crate::build::pack::{CHUNKS_MAX, ChunkStream, Dict, PackError, pack_stream};
 use crate::build::source::tar::entries::{Attributes, Entries, Entry, FileData, Kind};
 use crate::build::source::tar::input::{Input, Label, Stream};
 use crate::build::source::tar::spool::decoded;
@@ -166,7 +166,11 @@ impl<R: Read> LayerStream<R> {
             Kind::File(attributes, data) => {
                 let first = self.chunks;
                 let count = data.size.div_ceil(u64::from(self.chunk_size));
-                self.chunks = first.checked_add(count).ok_or(PackError::TooManyChunks)?;
+                self.chunks = first.saturating_add(count);
+                // A few bytes of a sparse file's map can tell any size.
+                if self.chunks > CHUNKS_MAX {
+                    return Err(PackError::TooManyChunks);
+                }
                 let size = data.size;
                 self.node(&path, attributes, What::File { size, first })?;
                 self.file = (size > 0).then(|| open(data));

@@ -521,7 +521,7 @@ fn bad_layers_are_refused_by_name() {
             vec![vec![entry(b".wh.", b'0', b"", b"")]],
             "whiteout of nothing",
         ),
-        (vec![vec![file("./", "1")]], "root can only"),
+        (vec![vec![file(".", "1")]], "root can only"),
         (
             vec![vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "")]],
             "too many symbolic links",

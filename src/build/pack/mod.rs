@@ -40,6 +40,8 @@ use stream::StreamFeed;
 use worker::{Batch, Shared};
 use writer::Writer;
 
+pub(in crate::build) use plan::CHUNKS_MAX;
+
 pub use dict::{ChunkDict, Dict, DictChunk, NoDict};
 pub use stream::ChunkStream;
 

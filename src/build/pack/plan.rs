@@ -18,7 +18,7 @@ pub(super) const BATCH_CHUNKS: usize = 64;
 /// Most chunks of all files together: a bootstrap has at most 2 GiB and spends
 /// 8 bytes on each. Refused before anything is read, since a few bytes of a
 /// sparse file's map can tell any size.
-pub(super) const CHUNKS_MAX: u64 = 1 << 28;
+pub(in crate::build) const CHUNKS_MAX: u64 = 1 << 28;
 
 /// A regular file that has bytes.
 #[derive(Debug, Clone, Copy)]

@@ -52,7 +52,7 @@ fn saved() -> Vec<u8> {
     );
     put(&mut tar, "two.json", config(&[first, second]).as_bytes());
     let list = serde_json::json!([
-        {"Config": "one.json", "RepoTags": ["app:latest"], "Layers": ["aa/layer.tar"]},
+        {"Config": "one.json", "RepoTags": ["docker.io/library/app:latest"], "Layers": ["aa/layer.tar"]},
         {"Config": "two.json", "RepoTags": ["r.example/app:2", "b:x"],
          "Layers": ["bb/layer.tar", "blobs/sha256/cc"]}
     ]);
@@ -82,7 +82,7 @@ fn layers(archive: &Archive, name: Option<&str>) -> Vec<Vec<u8>> {
 fn images_are_found_by_tag_and_read_like_others() {
     for bytes in [saved(), gzip(&saved())] {
         let archive = open(&bytes).unwrap();
-        for name in ["app", "app:latest"] {
+        for name in ["app", "app:latest", "docker.io/library/app"] {
             assert_eq!(layers(&archive, Some(name)), [b"first layer"]);
         }
         let wanted = [b"first layer".to_vec(), gzip(b"second layer")];
@@ -92,7 +92,7 @@ fn images_are_found_by_tag_and_read_like_others() {
         assert!(archive.find(None).is_err());
         let error = archive.find(Some("c")).unwrap_err().to_string();
         assert!(
-            error.contains("app:latest, r.example/app:2, b:x"),
+            error.contains("library/app:latest, r.example/app:2, b:x"),
             "{error}"
         );
     }

@@ -23,7 +23,7 @@ use super::changes::{Change, Whiteout};
 use super::error::LayerError;
 use crate::build::options::BuildOptions;
 use crate::build::pack::PackedBlob;
-use crate::chunk::{Chunk, Digest};
+use crate::chunk::{CHUNK_SIZE_RANGE, Chunk, Digest};
 
 mod frames;
 mod rows;
@@ -40,13 +40,16 @@ pub(super) const VERSION: u32 = 1;
 const MAGIC: &[u8; 12] = b"TIDEGATE LYR";
 
 /// Bytes before the changes.
-const START: u64 = 16;
+const START: usize = 16;
 
 /// Bytes behind the tables.
-const TRAILER: u64 = 48;
+const TRAILER: usize = 48;
 
 /// Bytes of the digest at the end.
 const DIGEST: u64 = 32;
+
+/// Alignment of chunks in the uncompressed layout, in bytes.
+const ALIGN: u64 = 4096;
 
 /// Most chunks of a layer, with those of the dict blobs that it uses.
 const CHUNKS_MAX: usize = 1 << 28;
@@ -97,17 +100,18 @@ impl LayerImage {
             reason: reason.into(),
         };
         let len = file.metadata().map_err(failed)?.len();
-        if len < START + TRAILER {
+        let (start_len, trailer_len) = (START as u64, TRAILER as u64);
+        if len < start_len + trailer_len {
             return Err(bad("it is cut off"));
         }
-        let mut start = [0; START as usize];
+        let mut start = [0; START];
         file.read_exact_at(&mut start, 0).map_err(failed)?;
         let version = start.strip_prefix(MAGIC).ok_or_else(|| bad("it is none"))?;
         if version != VERSION.to_le_bytes() {
             return Err(bad("it is of another version"));
         }
-        let mut trailer = [0; TRAILER as usize];
-        file.read_exact_at(&mut trailer, len - TRAILER)
+        let mut trailer = [0; TRAILER];
+        file.read_exact_at(&mut trailer, len - trailer_len)
             .map_err(failed)?;
         let file = Arc::new(file);
         let mut state = sha2::Sha256::new();
@@ -120,7 +124,7 @@ impl LayerImage {
         let (offset, size) = places.split_at(8);
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
         let (tables, size) = (number(offset), number(size));
-        if tables < START || tables.checked_add(size) != Some(len - TRAILER) {
+        if tables < start_len || tables.checked_add(size) != Some(len - trailer_len) {
             return Err(bad("its tables are elsewhere"));
         }
         let mut image = Self {
@@ -180,7 +184,7 @@ impl LayerImage {
             path: self.path.clone(),
             reason,
         };
-        let section = Section::new(&self.file, START, self.tables - START);
+        let section = Section::new(&self.file, START as u64, self.tables - START as u64);
         let mut frames = FrameReader::new(section).map_err(bad)?;
         while let Some(frame) = frames.next().map_err(bad)? {
             let change = postcard::from_bytes(frame);
@@ -198,7 +202,11 @@ impl LayerImage {
     }
 
     fn read_tables(&mut self) -> Result<(), String> {
-        let section = Section::new(&self.file, self.tables, self.len - TRAILER - self.tables);
+        let section = Section::new(
+            &self.file,
+            self.tables,
+            self.len - TRAILER as u64 - self.tables,
+        );
         let mut frames = FrameReader::new(section)?;
         let mut headed = false;
         while let Some(frame) = frames.next()? {
@@ -250,7 +258,13 @@ impl LayerImage {
         if at(blob)?.chunks == 0 {
             return Err(wrong());
         }
-        self.chunks.push(row.read(blob, index));
+        let chunk = row.read(blob, index);
+        if !(1..=*CHUNK_SIZE_RANGE.end()).contains(&chunk.len)
+            || !chunk.offset.is_multiple_of(ALIGN)
+        {
+            return Err(wrong());
+        }
+        self.chunks.push(chunk);
         Ok(())
     }
 }
