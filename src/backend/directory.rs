@@ -222,11 +222,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_that_are_no_digest_never_reach_the_file_system() {
+    async fn names_that_no_blob_has_never_reach_the_file_system() {
         let dir = tempfile::tempdir().unwrap();
         let backend = DirectoryBackend::new(dir.path().into());
         let up = format!("../{}", "a".repeat(61));
-        for bad in ["", "..", "/etc/passwd", up.as_str(), &"g".repeat(64)] {
+        for bad in ["", "..", "/etc/passwd", up.as_str(), &"g".repeat(65)] {
             let error = read(&backend, bad, 0, 1).await.unwrap_err();
             assert!(matches!(error, BackendError::BadId { .. }), "{error}");
         }

@@ -201,15 +201,15 @@ async fn absent_blob_is_named(backend: &dyn Backend) -> BackendError {
     error
 }
 
-/// Names that are no digests, as a hostile image may hold them.
+/// Names that no blob can have, as a hostile image may hold them.
 async fn bad_names(backend: &dyn Backend) -> Vec<BackendError> {
     let up = format!("../{}", "a".repeat(61));
     let question = format!("{}?x=", "a".repeat(61));
-    let names = ["", "..", "short", &up, &question, &"g".repeat(64)];
+    let names = ["", "..", ".hidden", &up, &question, &"g".repeat(65)];
     let mut errors = Vec::new();
     for name in names {
         let got = read(backend, name, 0, 1, Class::Demand).await;
-        let error = got.expect_err("a name that is no digest");
+        let error = got.expect_err("a name that no blob has");
         assert!(matches!(error, BackendError::BadId { .. }), "{error}");
         errors.push(error);
     }

@@ -123,7 +123,7 @@ async fn a_chunk_described_in_two_ways_is_never_served_as_the_other() {
 fn a_blob_name_that_is_a_path_opens_no_store() {
     let image = usual(1, 4096);
     let source = Arc::new(Source::new(&image));
-    for id in ["", "../x", &"g".repeat(64)] {
+    for id in ["", "../x", "a/b", ".hidden", &"g".repeat(65)] {
         let mut blob = image.blob.clone();
         blob.id = id.to_owned();
         let opened = Store::open(StoreConfig::default(), source.clone(), vec![blob]);
