@@ -63,6 +63,12 @@ impl Reach {
             Class::Prefetch if taken.readers > 0 => (limits.trickle, 0),
             Class::Prefetch => ((limits.prefetch / 2).max(ALWAYS), 0),
         };
+        // An extent has brought neighbours already: all that comes along with a
+        // chunk stays within the same bound.
+        let guess = match taken.unit {
+            Unit::Extent(extent) => guess.min(GUESS.saturating_sub(extent.len.into())),
+            Unit::Chunk(_) => guess,
+        };
         Self {
             most: most.min(LONGEST),
             gap: (limits.round_trip / 4).clamp(*GAP.start(), *GAP.end()),
