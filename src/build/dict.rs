@@ -64,6 +64,9 @@ pub fn read_dict(paths: &[PathBuf], options: &BuildOptions) -> Result<ChunkDict,
                 table_stored_size: entry.info.1,
                 table_size: entry.info.2,
                 dict: true,
+                features: entry.features,
+                toc: entry.toc,
+                meta: entry.meta,
             };
             all.push((blob, chunks));
         }

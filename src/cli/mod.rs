@@ -11,6 +11,7 @@ mod control_options;
 mod core_dumps;
 mod ctl;
 mod image_options;
+mod index;
 mod inspect;
 mod logging;
 mod ls;
@@ -51,6 +52,7 @@ enum Command {
     Serve(serve::Arguments),
     Mount(mount::Arguments),
     Check(check::Arguments),
+    Index(index::Arguments),
     Inspect(inspect::Arguments),
     Ls(ls::Arguments),
     Cat(cat::Arguments),
@@ -81,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Mount(arguments) => mount::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Index(arguments) => index::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),

@@ -31,7 +31,10 @@ pub(crate) fn packing(entry: &BlobEntry) -> Result<Packing, String> {
         _ => return Err(format!("features {:#x}", entry.features)),
     };
     let whole = form == Form::Zran || form == Form::Tar;
-    if whole && entry.key.is_some() || has(blob::SEPARATE) && !whole {
+    // A layer that is a plain archive has chunks like any other blob; only its
+    // tables, which nobody needs then, lie elsewhere.
+    let batches = form == Form::Batch;
+    if entry.key.is_some() && (whole || has(blob::SEPARATE)) || has(blob::SEPARATE) && batches {
         return Err(format!("features {:#x}", entry.features));
     }
     let shares = form == Form::Batch || form == Form::Zran;

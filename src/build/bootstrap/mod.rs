@@ -142,6 +142,11 @@ pub fn write(
         compressor: options.compressor,
         algorithm: options.algorithm,
         explicit_owner: true,
+        inlined_digests: !packed.blobs.is_empty()
+            && packed
+                .blobs
+                .iter()
+                .all(|blob| blob.features & blob::INLINED_DIGESTS != 0),
         has_xattr: order.nodes.iter().any(|&node| lens[node] > 0),
         blob_table: (blob_table, u32::try_from(blob_table_len).unwrap_or(0)),
         chunk_table: (chunk_table, chunk_table_len),
@@ -279,13 +284,13 @@ fn blob_entry(blob: &PackedBlob, index: usize, chunk_size: u32) -> BlobEntry {
         chunks: blob.chunks,
         compressor: blob.compressor,
         algorithm: blob.algorithm,
-        features: blob::CAP_TAR_TOC | blob::ALIGNED,
+        features: blob.features,
         stored_size: blob.stored_size,
         uncompressed_size: blob.uncompressed_size,
         info_compressor: blob.table_compressor,
         info: (blob.table_offset, blob.table_stored_size, blob.table_size),
-        toc: None,
-        meta: None,
+        toc: blob.toc,
+        meta: blob.meta,
         key: None,
     }
 }

@@ -9,7 +9,7 @@ use super::changes::{Change, Named, What, clean};
 use super::error::LayerError;
 use super::record::{LayerImage, RecordWriter};
 use crate::build::options::BuildOptions;
-use crate::build::pack::{CHUNKS_MAX, ChunkStream, Dict, PackError, pack_stream};
+use crate::build::pack::{CHUNKS_MAX, ChunkStream, Dict, PackError, Packed, pack_stream};
 use crate::build::source::tar::entries::{Attributes, Entries, Entry, FileData, Kind};
 use crate::build::source::tar::input::{Input, Label, Stream};
 use crate::build::source::tar::spool::decoded;
@@ -48,7 +48,28 @@ pub fn convert(
     options: &BuildOptions,
     places: &LayerPlaces<'_>,
 ) -> Result<LayerImage, LayerError> {
-    let (file, path) = places.record;
+    let label = Path::new(name);
+    let input = decoded(BufReader::with_capacity(BUFFER, layer))
+        .map_err(|source| Label::new(label).failed("read", source))?;
+    record((name, digest), input, options, places.record, |stream| {
+        Ok(pack_stream(stream, dict, options, places.blobs)?)
+    })
+}
+
+/// Walks through a layer's archive, which `input` gives without compression, and
+/// writes the layer's record. What becomes of the chunks is for `pack` to say: it
+/// takes them all from the stream, and tells for each its position in
+/// [`Packed::chunks`].
+///
+/// # Errors
+/// As [`convert`], and those of `pack`.
+pub(in crate::build) fn record<R: Read, E: From<LayerError>>(
+    (name, digest): (&str, Digest),
+    input: R,
+    options: &BuildOptions,
+    (file, path): (&File, &Path),
+    pack: impl FnOnce(&mut LayerStream<R>) -> Result<(Packed, Vec<u32>), E>,
+) -> Result<LayerImage, E> {
     let failed = |action| {
         move |source| LayerError::Io {
             action,
@@ -58,18 +79,15 @@ pub fn convert(
     };
     let file = file.try_clone().map_err(failed("open layer record"))?;
     let record = RecordWriter::new(file).map_err(failed("write layer record"))?;
-    let label = Path::new(name);
-    let input = decoded(BufReader::with_capacity(BUFFER, layer))
-        .map_err(|source| Label::new(label).failed("read", source))?;
     let mut stream = LayerStream {
-        entries: Entries::with_open_end(Stream::new(input, label)),
+        entries: Entries::with_open_end(Stream::new(input, Path::new(name))),
         record,
         chunk_size: options.chunk_size,
         file: None,
         chunks: 0,
         left_out: 0,
     };
-    let (packed, references) = pack_stream(&mut stream, dict, options, places.blobs)?;
+    let (packed, references) = pack(&mut stream)?;
     if stream.left_out > 0 {
         let count = stream.left_out;
         log::warn!(
@@ -80,11 +98,11 @@ pub fn convert(
         .record
         .finish(digest, options, &packed, &references)
         .map_err(failed("write layer record"))?;
-    LayerImage::from_file(file, path)
+    Ok(LayerImage::from_file(file, path)?)
 }
 
 /// The chunks of a layer's files; its changes go to the record on the way.
-struct LayerStream<R> {
+pub(in crate::build) struct LayerStream<R> {
     entries: Entries<Stream<R>>,
     record: RecordWriter,
     chunk_size: u32,
@@ -142,6 +160,14 @@ impl<R: Read + Send> ChunkStream for LayerStream<R> {
 }
 
 impl<R: Read> LayerStream<R> {
+    /// Where in the archive the next chunk lies; None if it does not lie in one
+    /// piece.
+    pub(in crate::build) fn position(&self) -> Option<u64> {
+        let file = self.file.as_ref()?;
+        let whole = file.pieces.is_none();
+        whole.then(|| self.entries.input.offset())
+    }
+
     fn entry(&mut self, entry: Entry) -> Result<(), PackError> {
         let Entry { name, kind } = entry;
         let refuse = |label: &Label, problem| Box::new(label.refuse(&name, problem));

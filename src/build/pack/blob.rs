@@ -143,6 +143,9 @@ impl BlobWriter {
             table_stored_size: u64::try_from(stored.len()).map_err(io::Error::other)?,
             table_size: u64::try_from(self.table.len()).map_err(io::Error::other)?,
             dict: false,
+            features: FEATURES,
+            toc: None,
+            meta: None,
         };
         self.sink.write(stored)?;
         self.sink.write(&header(&blob))?;

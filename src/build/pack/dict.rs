@@ -40,6 +40,9 @@ static NO_BLOB: PackedBlob = PackedBlob {
     table_stored_size: 0,
     table_size: 0,
     dict: true,
+    features: 0,
+    toc: None,
+    meta: None,
 };
 
 impl Dict for NoDict {

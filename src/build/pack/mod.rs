@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::options::{BuildOptions, OptionsError};
 use super::source::SourceError;
 use super::tree::{Content, NodeIndex, Tree};
-use crate::chunk::{Chunk, Compressor, DigestAlgorithm};
+use crate::chunk::{Chunk, Compressor, Digest, DigestAlgorithm};
 use crate::image::hints::ChunkRun;
 
 mod blob;
@@ -43,6 +43,7 @@ use writer::Writer;
 pub(in crate::build) use plan::CHUNKS_MAX;
 
 pub use dict::{ChunkDict, Dict, DictChunk, NoDict};
+pub(super) use sink::Sink;
 pub use stream::ChunkStream;
 
 /// What [`pack`] made.
@@ -84,6 +85,13 @@ pub struct PackedBlob {
     pub table_size: u64,
     /// Whether it is a dictionary's blob and not written here.
     pub dict: bool,
+    /// Its feature bits.
+    pub features: u32,
+    /// Length and SHA-256 of a table of contents, with its footer.
+    pub toc: Option<(u32, Digest)>,
+    /// SHA-256 and length of the blob that holds the chunk-info table, where it
+    /// is another one.
+    pub meta: Option<(Digest, u64)>,
 }
 
 /// Sums over an image.

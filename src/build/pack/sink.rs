@@ -20,7 +20,7 @@ const BLOCK: usize = 1 << 20;
 const BLOCKS: usize = 4;
 
 /// A file being written; dropped unfinished, it is removed.
-pub(super) struct Sink {
+pub(in crate::build) struct Sink {
     file: NamedTempFile,
     block: Vec<u8>,
     len: u64,
@@ -31,7 +31,7 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Starts a file in `dir`.
-    pub(super) fn new(dir: &Path) -> io::Result<Self> {
+    pub(in crate::build) fn new(dir: &Path) -> io::Result<Self> {
         let file = tempfile::Builder::new().prefix(".blob-").tempfile_in(dir)?;
         let (full, blocks) = bounded::<Vec<u8>>(BLOCKS);
         let (hashed, spare) = bounded(BLOCKS + 1);
@@ -58,11 +58,11 @@ impl Sink {
     }
 
     /// Bytes so far.
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::build) fn len(&self) -> u64 {
         self.len
     }
 
-    pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::build) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.len += u64::try_from(bytes.len()).unwrap_or_default();
         while !bytes.is_empty() {
             let room = BLOCK.saturating_sub(self.block.len()).min(bytes.len());
@@ -77,7 +77,7 @@ impl Sink {
     }
 
     /// Writes zeros up to a multiple of `unit`, a power of two up to 4096.
-    pub(super) fn pad(&mut self, unit: u64) -> io::Result<()> {
+    pub(in crate::build) fn pad(&mut self, unit: u64) -> io::Result<()> {
         let gap = self.len.next_multiple_of(unit) - self.len;
         let zeros = [0; 4096];
         self.write(
@@ -100,7 +100,7 @@ impl Sink {
     }
 
     /// Makes the file durable and gives it its name, which is returned.
-    pub(super) fn finish(mut self, dir: &Path) -> io::Result<String> {
+    pub(in crate::build) fn finish(mut self, dir: &Path) -> io::Result<String> {
         self.flush()?;
         drop(self.full);
         self.file

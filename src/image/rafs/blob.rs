@@ -16,6 +16,8 @@ pub const INLINED_META: u32 = 0x2;
 pub const ZRAN: u32 = 0x8;
 /// Data and chunk info are two blobs.
 pub const SEPARATE: u32 = 0x10;
+/// An array of chunk digests lies with the chunk info.
+pub const INLINED_DIGESTS: u32 = 0x20;
 /// Data is an original tar.
 pub const TARFS: u32 = 0x40;
 /// Small files share a compressed unit.
@@ -28,6 +30,8 @@ pub const CHUNK_DICT: u32 = 0x200;
 pub const EXTERNAL: u32 = 0x800;
 /// Other bits that change how a blob is read, none of which is known.
 pub const UNKNOWN: u32 = 0xf000;
+/// Sections have a footer in the form of a tar header.
+pub const HAS_TAR_HEADER: u32 = 0x1000_0000;
 /// A table of contents ends the blob.
 pub const HAS_TOC: u32 = 0x2000_0000;
 /// Sizes and ids follow the rules of release 2.2 and later.

@@ -6,7 +6,7 @@
 //! dictionaries of those that enter a gzip stream.
 
 use super::blob::{self, BlobEntry};
-use super::{chunk_info, context, u32_at, u64_at};
+use super::{chunk_info, context, put, u32_at, u64_at};
 use crate::chunk::Compressor;
 
 /// Bytes of the header.
@@ -36,6 +36,45 @@ pub struct TableLayout {
     pub contexts: u32,
     /// Where the dictionaries begin.
     pub dictionaries: usize,
+}
+
+/// The header of a table, as it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableHeader {
+    /// The blob's feature bits.
+    pub features: u32,
+    /// Compressor of the table as a whole.
+    pub compressor: Compressor,
+    /// Number of chunk records.
+    pub chunks: u32,
+    /// Offset of the table in its file, stored and raw length.
+    pub table: (u64, u64, u64),
+    /// Number of contexts.
+    pub contexts: u32,
+    /// Offset in the raw table and length of contexts and dictionaries.
+    pub context_area: (u64, u64),
+}
+
+impl TableHeader {
+    /// Encodes the header.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut header = vec![0; HEADER];
+        put(&mut header, 0, &MAGIC.to_le_bytes());
+        put(&mut header, 4, &self.features.to_le_bytes());
+        put(&mut header, 8, &self.compressor.id().to_le_bytes());
+        put(&mut header, 12, &self.chunks.to_le_bytes());
+        let (offset, stored, raw) = self.table;
+        let (at, len) = self.context_area;
+        for (value, at) in [offset, stored, raw, at, len]
+            .into_iter()
+            .zip([16, 24, 32, 40, 48])
+        {
+            put(&mut header, at, &value.to_le_bytes());
+        }
+        put(&mut header, 56, &self.contexts.to_le_bytes());
+        put(&mut header, HEADER - 4, &MAGIC.to_le_bytes());
+        header
+    }
 }
 
 impl TableLayout {
@@ -152,7 +191,6 @@ impl TableLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::rafs::put;
 
     fn entry() -> BlobEntry {
         BlobEntry {

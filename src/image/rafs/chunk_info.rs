@@ -1,6 +1,6 @@
 //! Records of a blob's chunk-info table: 16 bytes (v1) or 24 (v2) per chunk.
 
-use super::u64_at;
+use super::{put, u64_at};
 
 /// Bytes of a v1 record.
 pub const V1: usize = 16;
@@ -117,6 +117,44 @@ impl ChunkInfo {
             encrypted: flags & ENCRYPTED != 0,
         })
     }
+
+    /// Encodes a v2 record. `stored_len` is the length in the blob of a shared
+    /// chunk's part; of others it is known.
+    pub fn encode_v2(&self, stored_len: u32) -> [u8; V2] {
+        let mut flags = if self.encrypted { ENCRYPTED } else { 0 };
+        let (offset, len, data) = match self.stored {
+            Stored::Alone {
+                offset,
+                len,
+                compressed,
+                crc,
+            } => {
+                flags |= if compressed { COMPRESSED } else { 0 };
+                flags |= if crc.is_some() { CRC } else { 0 };
+                (offset, len, u64::from(crc.unwrap_or(0)))
+            }
+            Stored::Shared {
+                context,
+                at,
+                offset,
+                zran,
+            } => {
+                flags |= if zran { COMPRESSED | ZRAN } else { BATCH };
+                (at, stored_len, u64::from(context) << 32 | u64::from(offset))
+            }
+        };
+        let size = u64::from(self.len.saturating_sub(1));
+        let words = [
+            flags << 56 | size << 32 | self.offset >> 12,
+            u64::from(len) << 40 | offset,
+            data,
+        ];
+        let mut record = [0; V2];
+        for (word, at) in words.into_iter().zip([0, 8, 16]) {
+            put(&mut record, at, &word.to_le_bytes());
+        }
+        record
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +200,7 @@ mod tests {
             crc: Some(0xdead_beef),
         };
         assert_eq!(info.stored, expected);
+        assert_eq!(info.encode_v2(0)[..], record(0x19, 0xdead_beef));
         for (flags, zran) in [(0x4, false), (0x3, true)] {
             let info = ChunkInfo::parse_v2(&record(flags, 3 << 32 | 17)).unwrap();
             let expected = Stored::Shared {
@@ -171,6 +210,8 @@ mod tests {
                 zran,
             };
             assert_eq!(info.stored, expected);
+            let zran_flags = if zran { 0x3 } else { 0x4 };
+            assert_eq!(info.encode_v2(50)[..], record(zran_flags, 3 << 32 | 17));
         }
         for flags in [0x6, 0x14, 0x12, 0x20, 0x80] {
             assert!(

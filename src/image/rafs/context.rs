@@ -1,6 +1,6 @@
 //! Contexts: 40 bytes for each extent that chunks share.
 
-use super::{u32_at, u64_at};
+use super::{put, u32_at, u64_at};
 
 /// Bytes of a context.
 pub const CONTEXT: usize = 40;
@@ -84,6 +84,19 @@ impl ZranContext {
             ));
         }
         Ok(it)
+    }
+
+    /// Encodes the context.
+    pub fn encode(&self) -> [u8; CONTEXT] {
+        let mut context = [0; CONTEXT];
+        put(&mut context, 0, &self.offset.to_le_bytes());
+        put(&mut context, 8, &self.raw_offset.to_le_bytes());
+        put(&mut context, 16, &self.dictionary.to_le_bytes());
+        put(&mut context, 24, &self.len.to_le_bytes());
+        put(&mut context, 28, &self.raw.to_le_bytes());
+        put(&mut context, 32, &self.dictionary_len.to_le_bytes());
+        put(&mut context, 36, &[self.previous, self.bits]);
+        context
     }
 }
 

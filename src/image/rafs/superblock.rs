@@ -24,6 +24,7 @@ const EXPLICIT_OWNER: u64 = 0x10;
 const HAS_XATTR: u64 = 0x20;
 const ENCRYPTION_NONE: u64 = 0x0100_0000;
 const ENCRYPTED: u64 = 0x0200_0000;
+const INLINED_DIGESTS: u64 = 0x100;
 const TARFS: u64 = 0x200;
 const KNOWN_FLAGS: u64 = 0xffff_ffff & !0xfc00 & !0x00ff_0000;
 
@@ -50,6 +51,8 @@ pub struct SuperBlock {
     pub explicit_owner: bool,
     /// Whether some inode has xattrs.
     pub has_xattr: bool,
+    /// Whether every blob has an array of its chunks' digests.
+    pub inlined_digests: bool,
     /// Blob table: offset and length in bytes.
     pub blob_table: (u64, u32),
     /// Chunk table: offset and length in bytes.
@@ -110,6 +113,7 @@ impl SuperBlock {
             algorithm: algorithm(flags)?,
             explicit_owner: flags & EXPLICIT_OWNER != 0,
             has_xattr: flags & HAS_XATTR != 0,
+            inlined_digests: flags & INLINED_DIGESTS != 0,
             blob_table: (u64_at(ext, 8), u32_at(ext, 16)),
             chunk_table: (u64_at(ext, 24), u64_at(ext, 32)),
             prefetch_table: (u64_at(ext, 40), u32_at(ext, 48)),
@@ -173,6 +177,11 @@ impl SuperBlock {
             0
         };
         flags |= if self.has_xattr { HAS_XATTR } else { 0 };
+        flags |= if self.inlined_digests {
+            INLINED_DIGESTS
+        } else {
+            0
+        };
         let ext = &mut sb[128..];
         put(ext, 0, &flags.to_le_bytes());
         put(ext, 8, &self.blob_table.0.to_le_bytes());
@@ -235,6 +244,7 @@ mod tests {
             algorithm: DigestAlgorithm::Sha256,
             explicit_owner: true,
             has_xattr: true,
+            inlined_digests: true,
             blob_table: (4096, 256),
             chunk_table: (16384, 80),
             prefetch_table: (0, 0),

@@ -5,7 +5,7 @@
 //! their end. Source of the header's layout: POSIX `ustar`, in GNU tar's
 //! variant.
 
-use super::{field, u32_at, u64_at};
+use super::{field, put, u32_at, u64_at};
 use crate::chunk::Digest;
 
 /// Bytes of a footer.
@@ -38,6 +38,24 @@ pub struct Footer {
 }
 
 impl Footer {
+    /// Encodes the footer.
+    pub fn encode(&self) -> [u8; FOOTER] {
+        let mut footer = [0; FOOTER];
+        put(&mut footer, 0, self.name.as_bytes());
+        put(&mut footer, 100, b"0000444\0");
+        for at in [108, 116] {
+            put(&mut footer, at, b"0000000\0");
+        }
+        put(&mut footer, 124, format!("{:011o}\0", self.len).as_bytes());
+        put(&mut footer, 136, b"00000000000\0");
+        put(&mut footer, 148, &[b' '; 8]);
+        put(&mut footer, 156, b"0");
+        put(&mut footer, 257, b"ustar  \0");
+        let sum: u32 = footer.iter().map(|&byte| u32::from(byte)).sum();
+        put(&mut footer, 148, format!("{sum:06o}\0 ").as_bytes());
+        footer
+    }
+
     /// Parses a footer of [`FOOTER`] bytes. None: it is none.
     pub fn parse(footer: &[u8]) -> Option<Self> {
         if footer.len() != FOOTER || !footer.get(257..)?.starts_with(b"ustar") {
@@ -87,6 +105,36 @@ pub struct Entry {
     pub len: u64,
     /// Length when it is decompressed.
     pub raw: u64,
+}
+
+impl Entry {
+    /// Encodes the entry.
+    pub fn encode(&self) -> [u8; ENTRY] {
+        let mut entry = [0; ENTRY];
+        let flags: u32 = match self.packed {
+            Packed::None => 1,
+            Packed::Zstd => 2,
+            Packed::Lz4 => 4,
+        };
+        put(&mut entry, 0, &flags.to_le_bytes());
+        put(&mut entry, 8, self.name.as_bytes());
+        put(&mut entry, 24, &self.digest.0);
+        put(&mut entry, 56, &self.offset.to_le_bytes());
+        put(&mut entry, 64, &self.len.to_le_bytes());
+        put(&mut entry, 72, &self.raw.to_le_bytes());
+        entry
+    }
+}
+
+/// Encodes a table with the footer behind it.
+pub fn encode(entries: &[Entry]) -> Vec<u8> {
+    let mut toc: Vec<u8> = entries.iter().flat_map(Entry::encode).collect();
+    let footer = Footer {
+        name: TOC.to_owned(),
+        len: toc.len() as u64,
+    };
+    toc.extend_from_slice(&footer.encode());
+    toc
 }
 
 /// Parses a table with the footer behind it.
@@ -151,12 +199,16 @@ fn octal(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::rafs::put;
 
     fn footer(name: &str, len: u64) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_path(name).unwrap();
         header.set_size(len);
+        header.set_mode(0o444);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_entry_type(tar::EntryType::Regular);
         header.set_cksum();
         header.as_bytes().to_vec()
     }
@@ -184,6 +236,7 @@ mod tests {
             len: 12,
             raw: 13,
         };
+        assert_eq!(encode(std::slice::from_ref(&expected)), toc());
         assert_eq!(entries, [expected]);
         assert_eq!(parse(&footer(TOC, 0)), Ok(Vec::new()));
     }

@@ -158,6 +158,11 @@ impl LayerImage {
         &self.blobs
     }
 
+    /// All chunks of those blobs, by blob and index.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
     /// The record's file and its length, for whoever keeps it elsewhere.
     pub fn file(&self) -> (&File, u64) {
         (&self.file, self.len)

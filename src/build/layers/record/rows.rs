@@ -61,6 +61,9 @@ pub(super) struct BlobRow {
     table_compressor: u32,
     table: (u64, u64, u64),
     dict: bool,
+    features: u32,
+    toc: Option<(u32, [u8; 32])>,
+    meta: Option<([u8; 32], u64)>,
 }
 
 impl BlobRow {
@@ -75,6 +78,9 @@ impl BlobRow {
             table_compressor: blob.table_compressor.id(),
             table: (blob.table_offset, blob.table_stored_size, blob.table_size),
             dict: blob.dict,
+            features: blob.features,
+            toc: blob.toc.map(|(len, digest)| (len, digest.0)),
+            meta: blob.meta.map(|(digest, len)| (digest.0, len)),
         }
     }
 
@@ -95,6 +101,9 @@ impl BlobRow {
             table_stored_size: self.table.1,
             table_size: self.table.2,
             dict: self.dict,
+            features: self.features,
+            toc: self.toc.map(|(len, digest)| (len, Digest(digest))),
+            meta: self.meta.map(|(digest, len)| (Digest(digest), len)),
         })
     }
 }

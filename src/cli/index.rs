@@ -1,0 +1,154 @@
+//! `tidegate index`: serves an unchanged OCI image lazily.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::build::index::{self, Layer};
+use crate::build::layers::{self, LayerImage};
+use crate::build::options::BuildOptions;
+use crate::build::{bootstrap, pack};
+use crate::cli::{Failure, Outcome, size};
+use crate::oci::layout::Layout;
+use crate::oci::{self, BlobSource, OciImage};
+
+/// Make an index of an unchanged OCI image, so that it is served lazily from its
+/// own layers.
+///
+/// Writes DIR/image.boot and, for each layer with data, DIR/blobs/<sha256>: what
+/// a reader must know to enter the layer in the middle. Prints the root digest
+/// that pins the image.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The image: oci:DIR, oci:DIR:TAG or oci:DIR@sha256:HEX.
+    source: String,
+    /// Directory to write to.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Bytes of a chunk, which is what is proved at once: a power of two from
+    /// 4KiB to 16MiB.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::chunk_size)]
+    chunk_size: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    root: String,
+    bootstrap: PathBuf,
+    bootstrap_size: u64,
+    /// Digest of the manifest that was indexed.
+    manifest: String,
+    layers: Vec<LayerReport>,
+    statistics: pack::Statistics,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerReport {
+    layer: String,
+    size: u64,
+    /// The file in `blobs`, if the image has data of the layer.
+    index: Option<String>,
+    index_size: u64,
+    chunks: u32,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let started = Instant::now();
+    let source = &arguments.source;
+    let name = source.strip_prefix("oci:").ok_or_else(|| {
+        format!("{source} is no source of this form: name an image layout, oci:DIR[:TAG]")
+    })?;
+    let (dir, tag) = Layout::split(name);
+    let layout = Layout::open(&dir)?;
+    let image = OciImage::read(&layout, layout.find(tag.as_deref())?, None)?;
+    let blobs = arguments.output.join("blobs");
+    fs::create_dir_all(&blobs)
+        .map_err(|error| format!("Cannot make directory {}: {error}", blobs.display()))?;
+    let options = index::options(arguments.chunk_size);
+    let spool = tempfile::Builder::new()
+        .prefix(".index-")
+        .tempdir_in(&arguments.output)?;
+    let records = image
+        .layers
+        .iter()
+        .map(|layer| record(layer, &layout, &options, spool.path()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let merged = layers::merge(&records, &options)?;
+    for (meta, _) in merged.packed.blobs.iter().filter_map(|blob| blob.meta) {
+        let name = meta.to_string();
+        let to = blobs.join(&name);
+        fs::rename(spool.path().join(&name), &to)
+            .map_err(|error| format!("Cannot write {}: {error}", to.display()))?;
+    }
+    let path = arguments.output.join("image.boot");
+    let written = bootstrap::write(&path, &merged.tree, &merged.packed, &options, &[])?;
+    let report = Report {
+        root: format!("sha256:{}", written.root),
+        bootstrap: path,
+        bootstrap_size: written.size,
+        manifest: image.descriptor.digest.clone(),
+        layers: report_layers(&image, &merged.packed.blobs),
+        statistics: merged.packed.statistics,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report, &arguments.output);
+    }
+    Ok(Outcome::Done)
+}
+
+/// Reads a layer and indexes it in `dir`.
+fn record(
+    layer: &oci::Layer,
+    source: &dyn BlobSource,
+    options: &BuildOptions,
+    dir: &Path,
+) -> Result<LayerImage, Failure> {
+    let input = source.open(&layer.descriptor)?;
+    let unpacked = Layer::read(layer.digest, input, dir)?;
+    let record = tempfile::NamedTempFile::new_in(dir)?;
+    let places = (record.as_file(), record.path());
+    let image = index::index(&unpacked, options, dir, places)?;
+    log::info!("Layer sha256:{}: {} entries", layer.digest, image.entries());
+    Ok(image)
+}
+
+fn report_layers(image: &OciImage, blobs: &[pack::PackedBlob]) -> Vec<LayerReport> {
+    let known: HashMap<&str, &pack::PackedBlob> =
+        blobs.iter().map(|blob| (blob.id.as_str(), blob)).collect();
+    let report = |layer: &oci::Layer| {
+        let blob = known.get(layer.digest.to_string().as_str());
+        let meta = blob.and_then(|blob| blob.meta);
+        LayerReport {
+            layer: format!("sha256:{}", layer.digest),
+            size: layer.descriptor.size,
+            index: meta.map(|(id, _)| id.to_string()),
+            index_size: meta.map_or(0, |(_, len)| len),
+            chunks: blob.map_or(0, |blob| blob.chunks),
+        }
+    };
+    image.layers.iter().map(report).collect()
+}
+
+fn print(report: &Report, output: &Path) {
+    let layers: u64 = report.layers.iter().map(|layer| layer.size).sum();
+    let indexes: u64 = report.layers.iter().map(|layer| layer.index_size).sum();
+    eprintln!(
+        "{}: bootstrap of {} bytes and {indexes} bytes of indexes for {} layers of {layers} bytes, {:.1} s",
+        output.display(),
+        report.bootstrap_size,
+        report.layers.len(),
+        report.seconds
+    );
+    println!("root {}", report.root);
+}
