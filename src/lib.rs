@@ -10,14 +10,16 @@
 //! cli ─► all of the above, and build
 //! ```
 //!
-//! * [`chunk`], [`extent`], [`records`] and [`destination`] are the vocabulary that
-//!   several modules share: what a chunk is, what several chunks may be stored
-//!   in, what is beside a chunk, and where a read puts its bytes.
+//! * [`chunk`], [`extent`], [`records`], [`destination`] and [`payload`] are the
+//!   vocabulary that several modules share: what a chunk is, what several chunks
+//!   may be stored in, what is beside a chunk, where a read puts its bytes, and
+//!   where a write takes them from.
 //! * [`image`] reads bootstraps (RAFS v6) and proves nodes against the root
 //!   digest.
 //! * [`store`] turns a chunk into proved bytes: cache, tags, fetch, repair.
 //! * [`backend`] is where blobs live.
-//! * [`fs`] is the file system over an image and a store.
+//! * [`fs`] is the file system over an image and a store, the one over a directory
+//!   of the host, and the tree that holds both.
 //! * [`fuse`] decodes requests, asks [`fs`], encodes replies.
 //! * [`prefetch`] fetches ahead what a guest will need, and records what it
 //!   needed.
@@ -52,6 +54,7 @@ pub mod inflate;
 pub mod log_limit;
 pub mod oci;
 pub mod path_text;
+pub mod payload;
 pub mod prefetch;
 pub mod records;
 pub mod runtime;

@@ -105,7 +105,7 @@ pub fn serve(image: Image, store: Arc<Store>) {
     let mut nodes = vec![1];
     let mut names = Vec::new();
     let mut room = 200;
-    let _ = fs.readdirplus(1, 0, &mut |shown, entry| {
+    let _ = fs.readdirplus(1, 0, 0, &mut |shown, entry| {
         names.push(shown.name.to_vec());
         nodes.extend(entry.map(|entry| entry.node));
         room -= 1;
@@ -122,11 +122,11 @@ pub fn serve(image: Image, store: Arc<Store>) {
         let attr = fs.getattr(node);
         let _ = fs.readlink(node);
         let _ = fs.listxattr(node);
-        let _ = fs.readdir(node, 1 << 40, &mut |_| true);
+        let _ = fs.readdir(node, 0, 1 << 40, &mut |_| true);
         let size = attr.map_or(0, |(attr, _)| attr.size);
         for offset in [0, 4095, size.saturating_sub(9), u64::MAX] {
             let mut dest = Destination::from_slice(&mut buffer);
-            match fs.read(node, offset, &mut dest) {
+            match fs.read(node, 0, offset, &mut dest) {
                 Read::Ready(answer) => {
                     assert!(answer.is_ok_and(|got| got <= 64 << 10) || answer.is_err())
                 }

@@ -13,7 +13,7 @@ use crate::chunk::Chunk;
 use crate::destination::Destination;
 use crate::fs::nodes::{Held, Nodes, ROOT};
 use crate::fs::touches::{FirstReads, Touches};
-use crate::fs::{Attr, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
+use crate::fs::{Attr, BLOCK_SIZE, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
 use crate::image::group;
 use crate::image::model::NAME_MAX;
 use crate::image::{Content, Directory, Image, ImageError, Node, NodeRef};
@@ -125,6 +125,9 @@ impl ImageFs {
             size: attr.size,
             blocks: attr.blocks(),
             mtime: (attr.mtime, attr.mtime_ns),
+            other_times: None,
+            block_size: BLOCK_SIZE,
+            submount: false,
         }
     }
 
@@ -361,6 +364,7 @@ impl FileSystem for ImageFs {
     fn readdir(
         &self,
         node: u64,
+        _handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
@@ -370,6 +374,7 @@ impl FileSystem for ImageFs {
     fn readdirplus(
         &self,
         node: u64,
+        _handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>, Option<Entry>) -> bool,
     ) -> Result<(), Errno> {
@@ -387,17 +392,14 @@ impl FileSystem for ImageFs {
 
     fn statfs(&self, _node: u64) -> Result<StatFs, Errno> {
         let summary = self.image.summary();
-        Ok(StatFs {
-            blocks: summary.blocks,
-            files: summary.inodes,
-        })
+        Ok(StatFs::read_only(summary.blocks, summary.inodes))
     }
 
     fn is_held(&self) -> bool {
         !self.nodes.is_empty()
     }
 
-    fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
+    fn read(&self, node: u64, _handle: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
         let pieces = match self.pieces(node, offset, dest.len()) {
             Ok(pieces) => pieces,
             Err(errno) => return Read::Ready(Err(errno)),

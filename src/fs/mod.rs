@@ -2,14 +2,17 @@
 //!
 //! [`FileSystem`] is the trait that the FUSE server is written against;
 //! [`ImageFs`] implements it over an image and a chunk store; [`touches`] is
-//! its memory of what was read first. [`mounts`] puts many file systems into one
-//! tree; [`stats`] counts what each was asked.
-//! May use: `image`, `store`, `chunk`, `destination`. Used by: `fuse`, the
-//! transports, `cli`.
+//! its memory of what was read first. [`passthrough`] over a directory of the host;
+//! [`operation`] is what file systems that can be written are asked besides. [`mounts`] puts many file systems into one tree;
+//! [`stats`] counts what each was asked.
+//! May use: `image`, `store`, `chunk`, `destination`, `payload`. Used by: `fuse`,
+//! the transports, `cli`.
 
 mod image;
 pub mod mounts;
 mod nodes;
+pub mod operation;
+pub mod passthrough;
 pub mod stats;
 pub mod touches;
 pub mod walk;
@@ -24,6 +27,7 @@ use bytes::Bytes;
 use crate::destination::Destination;
 
 pub use self::image::ImageFs;
+use self::operation::{Caller, Operation, Reply, Wants};
 use self::stats::Stats;
 
 /// An errno that a request is answered with.
@@ -51,8 +55,34 @@ impl Errno {
     pub const ENODATA: Self = Self(libc::ENODATA);
     /// The answer does not fit in what the caller offers.
     pub const ERANGE: Self = Self(libc::ERANGE);
+    /// The name exists already.
+    pub const EEXIST: Self = Self(libc::EEXIST);
+    /// In use.
+    pub const EBUSY: Self = Self(libc::EBUSY);
+    /// From one file system to another.
+    pub const EXDEV: Self = Self(libc::EXDEV);
+    /// No such handle, or not one for this.
+    pub const EBADF: Self = Self(libc::EBADF);
+    /// Not possible here.
+    pub const EOPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
     /// The name is longer than 255 bytes.
     pub const ENAMETOOLONG: Self = Self(libc::ENAMETOOLONG);
+}
+
+impl From<rustix::io::Errno> for Errno {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self(errno.raw_os_error())
+    }
+}
+
+impl From<std::io::Error> for Errno {
+    fn from(error: std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(errno) => Self(errno),
+            None if error.kind() == std::io::ErrorKind::InvalidInput => Self::EINVAL,
+            None => Self::EIO,
+        }
+    }
 }
 
 /// Attributes of a node as `stat` shows them.
@@ -74,10 +104,28 @@ pub struct Attr {
     pub size: u64,
     /// 512-byte blocks.
     pub blocks: u64,
-    /// Modification time: seconds and nanoseconds. Images keep no other times;
-    /// access and change time are shown as this one.
+    /// Modification time: seconds and nanoseconds.
     pub mtime: (i64, u32),
+    /// Access and change time; images keep neither, and show the modification
+    /// time as both.
+    pub other_times: Option<OtherTimes>,
+    /// Size of a good read or write in bytes.
+    pub block_size: u32,
+    /// Whether another file system of the host is mounted here.
+    pub submount: bool,
 }
+
+/// Times of a node that images do not keep, each in seconds and nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OtherTimes {
+    /// Access time.
+    pub atime: (i64, u32),
+    /// Change time.
+    pub ctime: (i64, u32),
+}
+
+/// Block size of what has no own, in bytes.
+pub const BLOCK_SIZE: u32 = 4096;
 
 impl Entry {
     /// That there is no such name, which may be kept for `timeout`.
@@ -94,6 +142,9 @@ impl Entry {
                 size: 0,
                 blocks: 0,
                 mtime: (0, 0),
+                other_times: None,
+                block_size: BLOCK_SIZE,
+                submount: false,
             },
             timeout,
         }
@@ -127,10 +178,35 @@ pub struct DirEntry<'a> {
 /// Figures for STATFS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StatFs {
-    /// Blocks of 4096 bytes.
+    /// Blocks of `block_size` bytes.
     pub blocks: u64,
+    /// Blocks that are free.
+    pub free: u64,
+    /// Blocks that are free for all users.
+    pub available: u64,
     /// Inodes.
     pub files: u64,
+    /// Inodes that are free.
+    pub free_files: u64,
+    /// Size of a block in bytes.
+    pub block_size: u32,
+    /// Longest name in bytes.
+    pub name_max: u32,
+}
+
+impl StatFs {
+    /// Of a file system that is full and cannot be written.
+    pub const fn read_only(blocks: u64, files: u64) -> Self {
+        Self {
+            blocks,
+            free: 0,
+            available: 0,
+            files,
+            free_files: 0,
+            block_size: BLOCK_SIZE,
+            name_max: 255,
+        }
+    }
 }
 
 /// The bytes of a read that had to wait: proved pieces in order.
@@ -149,11 +225,12 @@ pub enum Read {
     Pending(PendingRead),
 }
 
-/// A file system that can be served over FUSE. Read-only for now: requests
-/// that write are answered by the server with `EROFS`.
+/// A file system that can be served over FUSE. One that opens or changes files
+/// implements [`FileSystem::perform`] too.
 ///
-/// All methods but the future inside [`Read::Pending`] are called on queue
-/// threads: they may read local metadata, but never wait for a fetch.
+/// All methods but the futures inside [`Read::Pending`] and [`Reply::Later`] are
+/// called on queue threads: they may read local metadata, but never wait for a
+/// fetch.
 pub trait FileSystem: Send + Sync + 'static {
     /// A new session begins (INIT): node ids of an earlier one are forgotten.
     fn init(&self);
@@ -178,12 +255,13 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Names of all extended attributes, each ended by NUL.
     fn listxattr(&self, node: u64) -> Result<Vec<u8>, Errno>;
 
-    /// Reads a directory from `offset` (0 or an entry's `next`) on: calls
-    /// `add` per entry until it returns false, which means the entry did not
-    /// fit. `.` and `..` are included.
+    /// Reads a directory, opened as `handle` (0: not opened), from `offset` (0 or
+    /// an entry's `next`) on: calls `add` per entry until it returns false, which
+    /// means the entry did not fit. `.` and `..` are included.
     fn readdir(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno>;
@@ -194,6 +272,7 @@ pub trait FileSystem: Send + Sync + 'static {
     fn readdirplus(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>, Option<Entry>) -> bool,
     ) -> Result<(), Errno>;
@@ -201,8 +280,30 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Figures of the file system that `node` is in.
     fn statfs(&self, node: u64) -> Result<StatFs, Errno>;
 
-    /// Reads up to `dest.len()` bytes of file `node` at `offset`.
-    fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read;
+    /// Reads up to `dest.len()` bytes at `offset` of file `node`, opened as
+    /// `handle` (0: not opened).
+    fn read(&self, node: u64, handle: u64, offset: u64, dest: &mut Destination<'_>) -> Read;
+
+    /// Carries out a request about `node` that opens, changes or flushes
+    /// something. `ENOSYS`, the default, says that there is no such thing here;
+    /// the server makes of it what a read-only file system answers.
+    ///
+    /// # Errors
+    /// Whatever the guest is to be told.
+    fn perform(
+        &self,
+        _caller: Caller,
+        _node: u64,
+        _operation: Operation<'_>,
+    ) -> Result<Reply, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// What sessions must agree on. If it says that files are opened, requests
+    /// reach [`FileSystem::perform`]; else the server refuses them by itself.
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
 
     /// Whether the guest holds any node but the root.
     fn is_held(&self) -> bool {

@@ -2,38 +2,40 @@
 
 use std::time::Duration;
 
-use fuse_backend_rs::abi::fuse_abi as abi;
+use fuse_backend_rs::abi::fuse_abi::{self as abi, ATTR_SUBMOUNT};
 
 use super::wire::encode;
-use crate::fs::{Attr, DirEntry, Entry, StatFs};
-
-/// Block size that `stat` shows, in bytes.
-const BLOCK_SIZE: u32 = 4096;
+use crate::fs::operation::Opened;
+use crate::fs::{Attr, DirEntry, Entry, OtherTimes, StatFs};
 
 /// Directory entries are padded to this.
 const DIRENT_ALIGN: usize = 8;
 
 fn attr(from: &Attr) -> abi::Attr {
-    let (seconds, nanos) = from.mtime;
-    // The field is unsigned on the wire and read back as signed by the kernel.
-    let seconds = seconds.cast_unsigned();
+    let mtime = from.mtime;
+    let OtherTimes { atime, ctime } = from.other_times.unwrap_or(OtherTimes {
+        atime: mtime,
+        ctime: mtime,
+    });
     abi::Attr {
         ino: from.ino,
         size: from.size,
         blocks: from.blocks,
-        atime: seconds,
-        mtime: seconds,
-        ctime: seconds,
-        atimensec: nanos,
-        mtimensec: nanos,
-        ctimensec: nanos,
+        // The fields are unsigned on the wire and read back as signed by the
+        // kernel.
+        atime: atime.0.cast_unsigned(),
+        mtime: mtime.0.cast_unsigned(),
+        ctime: ctime.0.cast_unsigned(),
+        atimensec: atime.1,
+        mtimensec: mtime.1,
+        ctimensec: ctime.1,
         mode: from.mode,
         nlink: from.nlink,
         uid: from.uid,
         gid: from.gid,
         rdev: from.rdev,
-        blksize: BLOCK_SIZE,
-        flags: 0,
+        blksize: from.block_size,
+        flags: if from.submount { ATTR_SUBMOUNT } else { 0 },
     }
 }
 
@@ -65,11 +67,29 @@ pub(super) fn entry_out(entry: &Entry) -> abi::EntryOut {
 pub(super) fn statfs_out(figures: StatFs) -> abi::Kstatfs {
     abi::Kstatfs {
         blocks: figures.blocks,
+        bfree: figures.free,
+        bavail: figures.available,
         files: figures.files,
-        bsize: BLOCK_SIZE,
-        frsize: BLOCK_SIZE,
-        namelen: 255,
+        ffree: figures.free_files,
+        bsize: figures.block_size,
+        frsize: figures.block_size,
+        namelen: figures.name_max,
         ..abi::Kstatfs::default()
+    }
+}
+
+/// Reply to OPEN and OPENDIR.
+pub(super) fn open_out(opened: &Opened) -> abi::OpenOut {
+    let flags = [
+        (opened.keep_cache, abi::OpenOptions::KEEP_CACHE),
+        (opened.direct, abi::OpenOptions::DIRECT_IO),
+        (opened.cache_listing, abi::OpenOptions::CACHE_DIR),
+    ];
+    let flags = flags.into_iter().filter(|(wanted, _)| *wanted);
+    abi::OpenOut {
+        fh: opened.handle,
+        open_flags: flags.map(|(_, flag)| flag.bits()).sum(),
+        passthrough: 0,
     }
 }
 

@@ -4,6 +4,7 @@ use fuse_backend_rs::abi::fuse_abi::{FsOptions, InitIn, InitIn2, InitOut, KERNEL
 
 use super::wire::decode;
 use crate::fs::Errno;
+use crate::fs::operation::Wants;
 
 /// Most bytes that one READ is answered with: 256 pages of 64 KiB, the largest
 /// page size that a kernel has. With 4 KiB pages the kernel asks for 1 MiB.
@@ -23,21 +24,41 @@ const MAX_PAGES: u16 = 256;
 const MAX_BACKGROUND: u16 = 128;
 const CONGESTION: u16 = 96;
 
-/// Largest payload of a WRITE. None succeeds; small enough that every request
-/// fits in [`REQUEST_LIMIT`](super::REQUEST_LIMIT).
-const MAX_WRITE: u32 = 32 << 10;
+/// Largest payload of a WRITE: 256 pages of 4 KiB.
+pub(super) const MAX_WRITE: u32 = 1 << 20;
+
+/// The same where none succeeds; small enough that every request fits in
+/// [`REQUEST_LIMIT`](super::REQUEST_LIMIT).
+const MAX_WRITE_REFUSED: u32 = 32 << 10;
+
+/// SETXATTR has a second word of flags (`FUSE_SETXATTR_EXT`).
+pub(super) const SETXATTR_EXT: u64 = 1 << 29;
 
 /// Options that are taken when they are offered.
-fn wanted() -> FsOptions {
-    FsOptions::ASYNC_READ
+fn wanted(wants: Wants) -> u64 {
+    let always = FsOptions::ASYNC_READ
         | FsOptions::ASYNC_DIO
         | FsOptions::PARALLEL_DIROPS
         | FsOptions::DO_READDIRPLUS
         | FsOptions::READDIRPLUS_AUTO
         | FsOptions::CACHE_SYMLINKS
-        | FsOptions::ZERO_MESSAGE_OPEN
-        | FsOptions::ZERO_MESSAGE_OPENDIR
-        | FsOptions::MAX_PAGES
+        | FsOptions::MAX_PAGES;
+    let mut bits = always.bits();
+    if wants.opens {
+        let writing = FsOptions::BIG_WRITES
+            | FsOptions::AUTO_INVAL_DATA
+            | FsOptions::ATOMIC_O_TRUNC
+            | FsOptions::HANDLE_KILLPRIV_V2
+            | FsOptions::SUBMOUNTS;
+        bits |= writing.bits() | SETXATTR_EXT;
+    } else {
+        let unopened = FsOptions::ZERO_MESSAGE_OPEN | FsOptions::ZERO_MESSAGE_OPENDIR;
+        bits |= unopened.bits();
+    }
+    if wants.posix_acl {
+        bits |= (FsOptions::POSIX_ACL | FsOptions::DONT_MASK).bits();
+    }
+    bits
 }
 
 /// The answer to INIT.
@@ -46,14 +67,14 @@ pub(super) struct Negotiated {
     pub(super) reply: InitOut,
     /// What was agreed on; `None` when the kernel must first come down to our
     /// major version and ask again.
-    pub(super) options: Option<FsOptions>,
+    pub(super) options: Option<u64>,
 }
 
 /// Answers the body of INIT.
 ///
 /// # Errors
 /// `EINVAL` for a short body, `EPROTO` for a kernel that is too old.
-pub(super) fn negotiate(body: &[u8]) -> Result<Negotiated, Errno> {
+pub(super) fn negotiate(body: &[u8], wants: Wants) -> Result<Negotiated, Errno> {
     let offer: InitIn = decode(body).ok_or(Errno::EINVAL)?;
     let mut reply = InitOut {
         major: KERNEL_VERSION,
@@ -76,16 +97,20 @@ pub(super) fn negotiate(body: &[u8]) -> Result<Negotiated, Errno> {
         let rest: InitIn2 = decode(rest).unwrap_or_default();
         offered |= u64::from(rest.flags2) << 32;
     }
-    let options = FsOptions::from_bits_truncate(offered) & wanted();
-    let low = options.bits() & u64::from(u32::MAX);
-    let high = options.bits() >> 32;
+    let options = offered & wanted(wants);
+    let low = options & u64::from(u32::MAX);
+    let high = options >> 32;
 
     reply.max_readahead = offer.max_readahead;
     reply.flags = u32::try_from(low).unwrap_or_default();
     reply.flags2 = u32::try_from(high).unwrap_or_default();
     reply.max_background = MAX_BACKGROUND;
     reply.congestion_threshold = CONGESTION;
-    reply.max_write = MAX_WRITE;
+    reply.max_write = if wants.opens {
+        MAX_WRITE
+    } else {
+        MAX_WRITE_REFUSED
+    };
     reply.time_gran = 1;
     reply.max_pages = MAX_PAGES;
     Ok(Negotiated {

@@ -33,10 +33,13 @@ opcodes! {
     GETXATTR = Opcode::Getxattr as u32;
     LISTXATTR = Opcode::Listxattr as u32;
     REMOVEXATTR = Opcode::Removexattr as u32;
+    FSYNC = Opcode::Fsync as u32;
+    FLUSH = Opcode::Flush as u32;
     INIT = Opcode::Init as u32;
     OPENDIR = Opcode::Opendir as u32;
     READDIR = Opcode::Readdir as u32;
     RELEASEDIR = Opcode::Releasedir as u32;
+    FSYNCDIR = Opcode::Fsyncdir as u32;
     CREATE = Opcode::Create as u32;
     ACCESS = Opcode::Access as u32;
     INTERRUPT = Opcode::Interrupt as u32;
@@ -46,7 +49,9 @@ opcodes! {
     FALLOCATE = Opcode::Fallocate as u32;
     READDIRPLUS = Opcode::Readdirplus as u32;
     RENAME2 = Opcode::Rename2 as u32;
+    LSEEK = Opcode::Lseek as u32;
     COPY_FILE_RANGE = Opcode::CopyFileRange as u32;
+    SYNCFS = 50;
     TMPFILE = 51;
 }
 

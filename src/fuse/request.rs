@@ -10,18 +10,28 @@ use crate::fs::Errno;
 /// Longest name of a directory entry or an extended attribute, in bytes.
 const NAME_MAX: usize = 255;
 
+/// Longest target of a symbolic link, in bytes.
+const TARGET_MAX: usize = 4095;
+
 /// Header of a request, in private memory.
 pub(super) struct Request<'a> {
     /// The header.
     pub(super) header: InHeader,
     bytes: &'a [u8],
+    /// Bytes that follow elsewhere.
+    more: usize,
 }
 
 impl<'a> Request<'a> {
-    /// Reads the header; `None` when there is none to answer to.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    /// Reads the header; `None` when there is none to answer to. `more` bytes
+    /// follow elsewhere.
+    pub(super) fn parse(bytes: &'a [u8], more: usize) -> Option<Self> {
         let header = decode(bytes)?;
-        Some(Self { header, bytes })
+        Some(Self {
+            header,
+            bytes,
+            more,
+        })
     }
 
     /// What follows the header.
@@ -32,13 +42,14 @@ impl<'a> Request<'a> {
     /// (`EROFS`) or for its length (`E2BIG`).
     pub(super) fn body(&self) -> Result<&'a [u8], Errno> {
         let told = usize::try_from(self.header.len).map_err(|_| Errno::EINVAL)?;
-        if told > self.bytes.len() && self.bytes.len() >= REQUEST_LIMIT {
+        let there = self.bytes.len() + self.more;
+        if told > there && self.bytes.len() >= REQUEST_LIMIT {
             return Err(match refusal(self.header.opcode) {
                 Errno::EROFS => Errno::EROFS,
                 _ => Errno(libc::E2BIG),
             });
         }
-        if told != self.bytes.len() {
+        if told != there {
             return Err(Errno::EINVAL);
         }
         Ok(self.bytes.get(size_of::<InHeader>()..).unwrap_or_default())
@@ -50,27 +61,45 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A name that ends at the first NUL.
-fn terminated(bytes: &[u8]) -> Result<&[u8], Errno> {
+/// Text that ends at the first NUL and has 1 to `max` bytes, and what follows the
+/// NUL.
+fn terminated(bytes: &[u8], max: usize) -> Result<(&[u8], &[u8]), Errno> {
     let end = bytes.iter().position(|&byte| byte == 0);
-    let name = end.and_then(|end| bytes.get(..end)).ok_or(Errno::EINVAL)?;
-    match name.len() {
+    let (text, rest) = end
+        .and_then(|end| bytes.split_at_checked(end))
+        .ok_or(Errno::EINVAL)?;
+    match text.len() {
         0 => Err(Errno::EINVAL),
-        1..=NAME_MAX => Ok(name),
+        len if len <= max => Ok((text, rest.get(1..).unwrap_or_default())),
         _ => Err(Errno::ENAMETOOLONG),
     }
 }
 
 /// The name of an extended attribute.
 pub(super) fn xattr_name(bytes: &[u8]) -> Result<&[u8], Errno> {
-    terminated(bytes)
+    Ok(xattr_and_rest(bytes)?.0)
+}
+
+/// The name of an extended attribute, and what follows it.
+pub(super) fn xattr_and_rest(bytes: &[u8]) -> Result<(&[u8], &[u8]), Errno> {
+    terminated(bytes, NAME_MAX)
 }
 
 /// The name of a directory entry: never `.` or `..`, and without `/`.
 pub(super) fn entry_name(bytes: &[u8]) -> Result<&[u8], Errno> {
-    let name = terminated(bytes)?;
+    Ok(name_and_rest(bytes)?.0)
+}
+
+/// The name of a directory entry, and what follows it.
+pub(super) fn name_and_rest(bytes: &[u8]) -> Result<(&[u8], &[u8]), Errno> {
+    let (name, rest) = terminated(bytes, NAME_MAX)?;
     if name == b"." || name == b".." || name.contains(&b'/') {
         return Err(Errno::EINVAL);
     }
-    Ok(name)
+    Ok((name, rest))
+}
+
+/// The target of a symbolic link.
+pub(super) fn target(bytes: &[u8]) -> Result<&[u8], Errno> {
+    Ok(terminated(bytes, TARGET_MAX)?.0)
 }

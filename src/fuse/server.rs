@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fuse_backend_rs::abi::fuse_abi as abi;
 
 use super::REPLY_HEADER_LEN;
-use super::encode::{attr_out, dirent, entry_out, statfs_out};
-use super::init::{MAX_READ, negotiate};
+use super::change::{self, Idle};
+use super::encode::{attr_out, dirent, entry_out, open_out, statfs_out};
+use super::init::{MAX_READ, SETXATTR_EXT, negotiate};
 use super::opcode as op;
 use super::reply::{Answer, Pending, ReplyTo, needs_room, put, put_bytes, write_header};
 use super::request::{Request, entry_name, xattr_name};
 use super::stats::{Begun, Stats, Timer, begin};
 use super::wire::decode;
 use crate::destination::Destination;
+use crate::fs::operation::Caller;
 use crate::fs::{Errno, FileSystem, Read};
+use crate::payload::Payload;
 
 /// Longest reply to READDIR and READDIRPLUS, in bytes.
 const MAX_READDIR: usize = 256 << 10;
@@ -32,7 +35,7 @@ pub enum Outcome {
     Done(usize),
     /// Nothing was written and nobody waits for it.
     NoReply,
-    /// A read that has to wait; nothing of use is written yet.
+    /// A request that has to wait; nothing of use is written yet.
     Pending(Pending),
 }
 
@@ -66,9 +69,21 @@ impl Server {
     /// writes the reply to `out`, which is used up.
     ///
     /// At most [`REQUEST_LIMIT`](super::REQUEST_LIMIT) bytes of a request need
-    /// to be given.
+    /// to be given, but for a WRITE.
     pub fn handle(&self, request: &[u8], out: &mut Destination<'_>) -> Outcome {
-        let Some(request) = Request::parse(request) else {
+        self.handle_with(request, Payload::default(), out)
+    }
+
+    /// As [`Server::handle`], for a WRITE of which only the first bytes, at least
+    /// [`WRITE_HEAD_LEN`](super::WRITE_HEAD_LEN), were copied; `payload` is the
+    /// rest, which may change all the time.
+    pub fn handle_with(
+        &self,
+        request: &[u8],
+        payload: Payload<'_>,
+        out: &mut Destination<'_>,
+    ) -> Outcome {
+        let Some(request) = Request::parse(request, payload.len()) else {
             return Outcome::NoReply;
         };
         let mut head = out.split_front(REPLY_HEADER_LEN);
@@ -78,7 +93,7 @@ impl Server {
         let unique = request.header.unique;
         let begun = begin(request.header.opcode);
         let node = request.header.nodeid;
-        let work = AssertUnwindSafe(|| self.dispatch(&request, out));
+        let work = AssertUnwindSafe(|| self.dispatch(&request, payload, out));
         let answer = catch_unwind(work).unwrap_or_else(|_| {
             log::error!(
                 "Request {} on node {} made the file system panic, answered with EIO; report this as a bug",
@@ -114,10 +129,10 @@ impl Server {
     /// that cannot take it (memory that is not there, a broken chain). A
     /// FORGET is carried out all the same, since nothing else can be said.
     pub fn refuse(&self, request: &[u8], errno: Errno, out: &mut Destination<'_>) -> Outcome {
-        match Request::parse(request) {
+        match Request::parse(request, 0) {
             None => Outcome::NoReply,
             Some(request) if !request.has_reply() => {
-                let _ = self.dispatch(&request, out);
+                let _ = self.dispatch(&request, Payload::default(), out);
                 Outcome::NoReply
             }
             Some(request) => {
@@ -146,11 +161,42 @@ impl Server {
         found.unwrap_or_else(|| Arc::clone(&self.stats))
     }
 
+    /// Hands a request to the file system that the server has no method for.
+    fn perform(
+        &self,
+        request: &Request<'_>,
+        payload: Payload<'_>,
+        out: &mut Destination<'_>,
+    ) -> Result<Answer, Errno> {
+        let header = &request.header;
+        let setxattr_ext = self.options.load(Ordering::Relaxed) & SETXATTR_EXT != 0;
+        let operation = change::decode(request, payload, setxattr_ext)?;
+        change::needs_room_for(header.opcode, out)?;
+        let caller = Caller {
+            uid: header.uid,
+            gid: header.gid,
+        };
+        let idle = Idle::of(&operation);
+        let reply = match self.fs.perform(caller, header.nodeid, operation) {
+            Err(Errno::ENOSYS) => idle.answer(header.opcode, || {
+                let (attr, _) = self.fs.getattr(header.nodeid)?;
+                Ok(attr.size)
+            }),
+            other => other,
+        };
+        change::put_reply(header.opcode, reply?, out)
+    }
+
     fn agreed(&self, option: abi::FsOptions) -> bool {
         self.options.load(Ordering::Relaxed) & option.bits() != 0
     }
 
-    fn dispatch(&self, request: &Request<'_>, out: &mut Destination<'_>) -> Result<Answer, Errno> {
+    fn dispatch(
+        &self,
+        request: &Request<'_>,
+        payload: Payload<'_>,
+        out: &mut Destination<'_>,
+    ) -> Result<Answer, Errno> {
         let body = request.body()?;
         let node = request.header.nodeid;
         match request.header.opcode {
@@ -180,20 +226,22 @@ impl Server {
             }
             op::LISTXATTR => put_xattr(body, out, || self.fs.listxattr(node)),
             op::STATFS => put(out, &statfs_out(self.fs.statfs(node)?)),
-            op::OPEN => self.open(body, out),
-            op::OPENDIR => self.opendir(body, out),
-            op::RELEASE | op::RELEASEDIR | op::DESTROY => Ok(Answer::Data(0)),
+            op::DESTROY => Ok(Answer::Data(0)),
             op::INIT => self.init(body, out),
             op::INTERRUPT => Ok(Answer::Silence),
+            _ if self.fs.wants().opens => self.perform(request, payload, out),
+            op::OPEN => self.open(body, out),
+            op::OPENDIR => self.opendir(body, out),
+            op::RELEASE | op::RELEASEDIR => Ok(Answer::Data(0)),
             other => Err(op::refusal(other)),
         }
     }
 
     fn init(&self, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
-        let negotiated = negotiate(body)?;
+        let negotiated = negotiate(body, self.fs.wants())?;
         needs_room::<abi::InitOut>(out)?;
         if let Some(options) = negotiated.options {
-            self.options.store(options.bits(), Ordering::Relaxed);
+            self.options.store(options, Ordering::Relaxed);
             self.fs.init();
         }
         put(out, &negotiated.reply)
@@ -207,8 +255,7 @@ impl Server {
         if self.agreed(abi::FsOptions::ZERO_MESSAGE_OPEN) {
             return Err(Errno::ENOSYS);
         }
-        let flags = abi::OpenOptions::KEEP_CACHE;
-        put(out, &opened(flags))
+        put(out, &open_out(&change::OPENED))
     }
 
     fn opendir(&self, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
@@ -216,8 +263,7 @@ impl Server {
         if self.agreed(abi::FsOptions::ZERO_MESSAGE_OPENDIR) {
             return Err(Errno::ENOSYS);
         }
-        let flags = abi::OpenOptions::KEEP_CACHE | abi::OpenOptions::CACHE_DIR;
-        put(out, &opened(flags))
+        put(out, &open_out(&change::OPENED_DIR))
     }
 
     fn read(&self, node: u64, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
@@ -225,7 +271,7 @@ impl Server {
         let size = usize::try_from(read.size.min(MAX_READ)).map_err(|_| Errno::EINVAL)?;
         out.truncate(size);
         let size = out.len();
-        match self.fs.read(node, read.offset, out) {
+        match self.fs.read(node, read.fh, read.offset, out) {
             Read::Ready(Ok(len)) => Ok(Answer::Data(len.min(size))),
             Read::Ready(Err(errno)) => Err(errno),
             Read::Pending(read) => Ok(Answer::Later(size, read)),
@@ -233,9 +279,9 @@ impl Server {
     }
 
     fn readdir(&self, node: u64, body: &[u8], out: &mut Destination<'_>) -> Result<Answer, Errno> {
-        let (offset, limit) = readdir_range(body, out)?;
+        let (handle, offset, limit) = readdir_range(body, out)?;
         with_scratch(|reply| {
-            self.fs.readdir(node, offset, &mut |entry| {
+            self.fs.readdir(node, handle, offset, &mut |entry| {
                 dirent(reply, limit, &entry, None)
             })?;
             put_bytes(out, reply)
@@ -248,11 +294,12 @@ impl Server {
         body: &[u8],
         out: &mut Destination<'_>,
     ) -> Result<Answer, Errno> {
-        let (offset, limit) = readdir_range(body, out)?;
+        let (handle, offset, limit) = readdir_range(body, out)?;
         with_scratch(|reply| {
-            self.fs.readdirplus(node, offset, &mut |entry, node| {
-                dirent(reply, limit, &entry, Some(node))
-            })?;
+            self.fs
+                .readdirplus(node, handle, offset, &mut |entry, node| {
+                    dirent(reply, limit, &entry, Some(node))
+                })?;
             put_bytes(out, reply)
         })
     }
@@ -274,11 +321,12 @@ impl Server {
     }
 }
 
-/// Offset and longest reply of READDIR and READDIRPLUS.
-fn readdir_range(body: &[u8], out: &Destination<'_>) -> Result<(u64, usize), Errno> {
+/// Handle, offset and longest reply of READDIR and READDIRPLUS.
+fn readdir_range(body: &[u8], out: &Destination<'_>) -> Result<(u64, u64, usize), Errno> {
     let read: abi::ReadIn = decode(body).ok_or(Errno::EINVAL)?;
     let size = usize::try_from(read.size).map_err(|_| Errno::EINVAL)?;
-    Ok((read.offset, size.min(out.len()).min(MAX_READDIR)))
+    let limit = size.min(out.len()).min(MAX_READDIR);
+    Ok((read.fh, read.offset, limit))
 }
 
 /// Answers GETXATTR or LISTXATTR: the value, or its size when 0 bytes are
@@ -302,14 +350,6 @@ fn put_xattr(
         return Err(Errno::ERANGE);
     }
     put_bytes(out, &value)
-}
-
-fn opened(flags: abi::OpenOptions) -> abi::OpenOut {
-    abi::OpenOut {
-        fh: 0,
-        open_flags: flags.bits(),
-        passthrough: 0,
-    }
 }
 
 /// Lends the thread's scratch buffer, empty.

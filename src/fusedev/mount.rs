@@ -25,6 +25,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// Whether other users than the one who mounts may look in.
     pub allow_other: bool,
+    /// Whether the host's kernel refuses all that writes.
+    pub read_only: bool,
     /// Where requests are counted.
     pub stats: Arc<Stats>,
 }
@@ -34,6 +36,7 @@ impl Default for MountOptions {
         Self {
             threads: 4,
             allow_other: true,
+            read_only: true,
             stats: Arc::default(),
         }
     }
@@ -85,8 +88,7 @@ pub struct Mounted {
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Mounts `fs` on `mountpoint`, read-only, and serves it from threads of its
-/// own.
+/// Mounts `fs` on `mountpoint` and serves it from threads of its own.
 ///
 /// # Errors
 /// When the mountpoint is no directory, the kernel refuses, or there are no
@@ -104,7 +106,7 @@ pub fn mount(
         path: path.clone(),
         reason: error.to_string(),
     };
-    let mut session = FuseSession::new(&path, SOURCE, SOURCE, true).map_err(failed)?;
+    let mut session = FuseSession::new(&path, SOURCE, SOURCE, options.read_only).map_err(failed)?;
     session.set_allow_other(options.allow_other);
     session.mount().map_err(failed)?;
 

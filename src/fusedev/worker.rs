@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::destination::Destination;
 use crate::fs::Errno;
-use crate::fuse::{Outcome, Pending, REPLY_HEADER_LEN, REQUEST_LIMIT, ReplyTo, Server};
+use crate::fuse::{LONGEST_REQUEST, Outcome, Pending, REPLY_HEADER_LEN, ReplyTo, Server};
 
 /// Most bytes of data that the kernel asks for: what the mount option
 /// `max_read` of fuse-backend-rs allows (256 pages and 4096 bytes).
@@ -35,7 +35,7 @@ impl Worker {
     pub(super) fn run(self) {
         // The kernel wants room for its largest WRITE, headers and all. Both
         // buffers are touched, and thus take memory, only as far as needed.
-        let mut request = vec![0; REQUEST_LIMIT];
+        let mut request = vec![0; LONGEST_REQUEST];
         let mut reply = vec![0; REPLY_HEADER_LEN + MAX_DATA];
         loop {
             match (&*self.device).read(&mut request) {

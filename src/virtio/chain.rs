@@ -5,9 +5,11 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 use virtio_queue::DescriptorChain;
-use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
+use vm_memory::{Address, Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
 
-use crate::fuse::REQUEST_LIMIT;
+use super::memory::payload;
+use crate::fuse::{REQUEST_LIMIT, WRITE_HEAD_LEN, is_write};
+use crate::payload::Payload;
 
 /// Most descriptors of a chain; a reply of 256 pages needs some 260.
 const MAX_DESCRIPTORS: usize = 2048;
@@ -57,21 +59,54 @@ impl Chain {
         it
     }
 
-    /// Copies the request, or its first [`REQUEST_LIMIT`] bytes, into
-    /// `request`. Returns whether the chain is sound so far; if not, `request`
-    /// holds what could be read.
+    /// Copies the request into `request`: of a WRITE what stands before its
+    /// payload, of others the first [`REQUEST_LIMIT`] bytes. Returns whether the
+    /// chain is sound so far; if not, `request` holds what could be read.
     pub(super) fn gather(&self, memory: &GuestMemoryMmap, request: &mut Vec<u8>) -> bool {
         request.clear();
+        let sound = self.copy_up_to(WRITE_HEAD_LEN, memory, request)
+            && (is_write(request) || self.copy_up_to(REQUEST_LIMIT, memory, request));
+        sound && self.complete
+    }
+
+    /// Copies on, behind what `request` holds already, until it is `limit` long or
+    /// complete.
+    fn copy_up_to(&self, limit: usize, memory: &GuestMemoryMmap, request: &mut Vec<u8>) -> bool {
+        let mut behind = request.len();
         for &(address, len) in &self.readable {
             let at = request.len();
             let len = usize::try_from(len).unwrap_or(usize::MAX);
-            let len = len.min(REQUEST_LIMIT - at);
-            request.resize(at + len, 0);
-            if memory.read_slice(&mut request[at..], address).is_err() {
+            let skip = behind.min(len);
+            behind -= skip;
+            let take = (len - skip).min(limit.saturating_sub(at));
+            if take == 0 {
+                continue;
+            }
+            request.resize(at + take, 0);
+            let from = u64::try_from(skip)
+                .ok()
+                .and_then(|skip| address.checked_add(skip));
+            let read = from.map(|from| memory.read_slice(&mut request[at..], from));
+            if !matches!(read, Some(Ok(()))) {
                 request.truncate(at);
                 return false;
             }
         }
-        self.complete
+        true
+    }
+
+    /// What the request brings behind its first `copied` bytes, which were copied:
+    /// the payload of a WRITE, else nothing.
+    ///
+    /// None when it lies outside of `memory`.
+    pub(super) fn payload<'m>(
+        &self,
+        memory: &'m GuestMemoryMmap,
+        copied: &[u8],
+    ) -> Option<Payload<'m>> {
+        if !is_write(copied) {
+            return Some(Payload::default());
+        }
+        payload(memory, &self.readable, copied.len())
     }
 }

@@ -1,10 +1,11 @@
 //! A leaf: where addresses that a guest named become raw segments of a
-//! [`Destination`].
+//! [`Destination`] or a [`Payload`].
 #![allow(unsafe_code)]
 
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use crate::destination::Destination;
+use crate::payload::Payload;
 
 /// A destination over ranges (address, bytes) of guest memory, in order, and
 /// whether all of them are there. It ends before the first byte that is not.
@@ -32,4 +33,29 @@ pub(super) fn destination<'m>(
         }
     }
     (out, true)
+}
+
+/// The bytes behind the first `skip` of ranges (address, bytes) of guest memory,
+/// in order; none when a part of them is not there.
+///
+/// It borrows `memory`, so the mapping outlives it.
+pub(super) fn payload<'m>(
+    memory: &'m GuestMemoryMmap,
+    ranges: &[(GuestAddress, u32)],
+    skip: usize,
+) -> Option<Payload<'m>> {
+    let mut payload = Payload::default();
+    let mut skip = skip;
+    for &(address, len) in ranges {
+        for slice in memory.get_slices(address, usize::try_from(len).ok()?) {
+            let slice = slice.ok()?;
+            let skipped = skip.min(slice.len());
+            skip -= skipped;
+            let base = slice.ptr_guard().as_ptr().wrapping_add(skipped);
+            // SAFETY: the rest of a checked part of a region of `memory`, which is
+            // borrowed for 'm and thus stays mapped.
+            unsafe { payload.push_raw(base, slice.len() - skipped) };
+        }
+    }
+    Some(payload)
 }

@@ -177,8 +177,12 @@ impl Queue {
         let head = chain.head;
         let sound = chain.gather(memory, request);
         let (mut out, there) = destination(memory, &chain.writable);
-        let outcome = if sound && there {
-            self.server.handle(request, &mut out)
+        let payload = match sound && there {
+            true => chain.payload(memory, request),
+            false => None,
+        };
+        let outcome = if let Some(payload) = payload {
+            self.server.handle_with(request, payload, &mut out)
         } else {
             self.fault(&"a request lies outside its memory or has no end");
             self.server.refuse(request, Errno(libc::EFAULT), &mut out)

@@ -101,7 +101,7 @@ fn serve(fs: &ImageFs) -> Vec<Errno> {
         let _ = fs.listxattr(node);
         for offset in [0, size.saturating_sub(9), u64::MAX - 4096] {
             let mut dest = Destination::from_slice(&mut buffer);
-            let read = match fs.read(node, offset, &mut dest) {
+            let read = match fs.read(node, 0, offset, &mut dest) {
                 Read::Ready(read) => read.map(drop),
                 Read::Pending(read) => {
                     let runtime = tidegate::runtime::handle().unwrap();
@@ -113,7 +113,7 @@ fn serve(fs: &ImageFs) -> Vec<Errno> {
             }
         }
         let mut names = Vec::new();
-        let listed = fs.readdir(node, 0, &mut |shown| {
+        let listed = fs.readdir(node, 0, 0, &mut |shown| {
             names.push(shown.name.to_vec());
             names.len() < STEPS
         });

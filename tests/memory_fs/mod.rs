@@ -97,6 +97,9 @@ fn attr(node: u64) -> Attr {
         size,
         blocks: size.div_ceil(512),
         mtime: (-7, 9),
+        other_times: None,
+        block_size: 4096,
+        submount: false,
     }
 }
 
@@ -164,6 +167,7 @@ impl FileSystem for MemoryFs {
     fn readdir(
         &self,
         node: u64,
+        _handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
@@ -188,10 +192,11 @@ impl FileSystem for MemoryFs {
     fn readdirplus(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>, Option<Entry>) -> bool,
     ) -> Result<(), Errno> {
-        self.readdir(node, offset, &mut |entry| {
+        self.readdir(node, handle, offset, &mut |entry| {
             if entry.name.starts_with(b".") {
                 return add(entry, None);
             }
@@ -209,13 +214,10 @@ impl FileSystem for MemoryFs {
     }
 
     fn statfs(&self, _node: u64) -> Result<StatFs, Errno> {
-        Ok(StatFs {
-            blocks: 100,
-            files: 4,
-        })
+        Ok(StatFs::read_only(100, 4))
     }
 
-    fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
+    fn read(&self, node: u64, _handle: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
         if node != HELLO && node != SLOW {
             return Read::Ready(Err(Errno::EISDIR));
         }

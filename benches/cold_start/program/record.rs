@@ -121,41 +121,44 @@ impl FileSystem for Recorded {
     fn readdir(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         self.listed(node, offset);
-        self.inner.readdir(node, offset, add)
+        self.inner.readdir(node, handle, offset, add)
     }
 
     fn readdirplus(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>, Option<Entry>) -> bool,
     ) -> Result<(), Errno> {
         self.listed(node, offset);
-        self.inner.readdirplus(node, offset, &mut |name, entry| {
-            if let Some(found) = &entry {
-                let mut log = self.log.lock();
-                let path = log.child(node, name.name);
-                log.paths.entry(found.node).or_insert(path);
-            }
-            add(name, entry)
-        })
+        self.inner
+            .readdirplus(node, handle, offset, &mut |name, entry| {
+                if let Some(found) = &entry {
+                    let mut log = self.log.lock();
+                    let path = log.child(node, name.name);
+                    log.paths.entry(found.node).or_insert(path);
+                }
+                add(name, entry)
+            })
     }
 
     fn statfs(&self, node: u64) -> Result<StatFs, Errno> {
         self.inner.statfs(node)
     }
 
-    fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
+    fn read(&self, node: u64, handle: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
         let mut log = self.log.lock();
         let path = log.path(node);
         let len = dest.len();
         log.steps.push(Step::Read { path, offset, len });
         drop(log);
-        self.inner.read(node, offset, dest)
+        self.inner.read(node, handle, offset, dest)
     }
 }
 

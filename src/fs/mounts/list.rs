@@ -23,6 +23,7 @@ impl MountTree {
     pub(super) fn list(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
@@ -38,7 +39,7 @@ impl MountTree {
         let graft = view.graft(node);
         let mut fits = true;
         if offset < ADDED {
-            mount.fs.readdir(inner, offset, &mut |shown| {
+            mount.fs.readdir(inner, handle, offset, &mut |shown| {
                 if graft.is_some_and(|graft| graft.names.contains_key(shown.name)) {
                     return true;
                 }
@@ -58,6 +59,7 @@ impl MountTree {
     pub(super) fn list_plus(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: Add<'_>,
     ) -> Option<Result<(), Errno>> {
@@ -74,17 +76,19 @@ impl MountTree {
         let graft = view.graft(node);
         let mut fits = true;
         if offset < ADDED {
-            let listed = mount.fs.readdirplus(inner, offset, &mut |shown, entry| {
-                let hidden = graft.is_some_and(|graft| graft.names.contains_key(shown.name));
-                // What cannot be shown is listed by name; LOOKUP says why.
-                let given = entry.filter(|_| !hidden);
-                let given = given.and_then(|entry| mount.shown(entry).ok());
-                fits = hidden || add(outside(mount, shown), given);
-                if let (true, Some(entry), None) = (fits, entry, given) {
-                    mount.fs.forget(entry.node, 1);
-                }
-                fits
-            });
+            let listed = mount
+                .fs
+                .readdirplus(inner, handle, offset, &mut |shown, entry| {
+                    let hidden = graft.is_some_and(|graft| graft.names.contains_key(shown.name));
+                    // What cannot be shown is listed by name; LOOKUP says why.
+                    let given = entry.filter(|_| !hidden);
+                    let given = given.and_then(|entry| mount.shown(entry).ok());
+                    fits = hidden || add(outside(mount, shown), given);
+                    if let (true, Some(entry), None) = (fits, entry, given) {
+                        mount.fs.forget(entry.node, 1);
+                    }
+                    fits
+                });
             if let Err(errno) = listed {
                 return Some(Err(errno));
             }

@@ -2,15 +2,15 @@
 //! a guest looks on.
 //!
 //! * [`MountTree`] is the tree; [`MountPath`] says where in it a mount is. A mount
-//!   is any [`FileSystem`]: an image today, a directory of the host with the
-//!   same call.
+//!   is any [`FileSystem`]: an image, or a directory of the host.
 //! * `view` is what there is at one moment: directories of the tree's own, mounts,
 //!   and the names that a mount inside another adds. It is never changed but
 //!   replaced as a whole, so requests take no lock to read it.
 //! * `number` puts the number of a mount above the node ids and inode numbers of
 //!   its file system, so that both are unique on the device. Numbers of mounts are
 //!   never used twice.
-//! * `mount` knows what a guest still holds of a mount; `serve` answers requests.
+//! * `mount` knows what a guest still holds of a mount; `serve` answers requests,
+//!   `perform` those that open or change something.
 //!
 //! What a guest sees:
 //!
@@ -29,6 +29,7 @@ mod list;
 mod mount;
 mod number;
 mod path;
+mod perform;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,8 @@ pub enum TreeError {
 pub struct MountTree {
     view: ArcSwap<View>,
     state: Mutex<State>,
+    /// Whether directories of the host are expected.
+    hybrid: AtomicBool,
     /// Whether somebody is on the way to [`MountTree::reap`].
     reaping: AtomicBool,
     me: Weak<Self>,
@@ -89,9 +92,18 @@ impl MountTree {
         Arc::new_cyclic(|me| Self {
             view: ArcSwap::from_pointee(view),
             state: Mutex::new(state),
+            hybrid: AtomicBool::new(false),
             reaping: AtomicBool::new(false),
             me: Weak::clone(me),
         })
+    }
+
+    /// Has sessions that begin from now on open files, although nothing is mounted
+    /// yet that needs it: whether files are opened is agreed on once for all mounts
+    /// of a session. What is mounted into a session that agreed otherwise is
+    /// served without handles, slower.
+    pub fn expect_directories(&self) {
+        self.hybrid.store(true, Ordering::Relaxed);
     }
 
     /// Mounts `fs` at `path`; its requests are counted in `stats`. Guests see it

@@ -1,9 +1,11 @@
 //! The tree answers requests.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::nodes::ROOT;
+use super::super::operation::{Caller, Operation, Reply, Wants};
 use super::super::stats::Stats;
 use super::super::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
 use super::MountTree;
@@ -187,20 +189,22 @@ impl FileSystem for MountTree {
     fn readdir(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
-        self.list(node, offset, &mut |shown| add(shown))
+        self.list(node, handle, offset, &mut |shown| add(shown))
     }
 
     fn readdirplus(
         &self,
         node: u64,
+        handle: u64,
         offset: u64,
         add: &mut dyn FnMut(DirEntry<'_>, Option<Entry>) -> bool,
     ) -> Result<(), Errno> {
         loop {
-            if let Some(listed) = self.list_plus(node, offset, add) {
+            if let Some(listed) = self.list_plus(node, handle, offset, add) {
                 return listed;
             }
             std::thread::yield_now();
@@ -210,20 +214,30 @@ impl FileSystem for MountTree {
     fn statfs(&self, node: u64) -> Result<StatFs, Errno> {
         let view = self.view.load();
         match view.place(node)? {
-            Place::Tree(_) => Ok(StatFs {
-                blocks: 0,
-                files: u64::try_from(view.directories.len()).unwrap_or(u64::MAX),
-            }),
+            Place::Tree(_) => Ok(StatFs::read_only(
+                0,
+                u64::try_from(view.directories.len()).unwrap_or(u64::MAX),
+            )),
             Place::Mount(mount, inner) => mount.fs.statfs(inner),
         }
     }
 
-    fn read(&self, node: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
+    fn read(&self, node: u64, handle: u64, offset: u64, dest: &mut Destination<'_>) -> Read {
         match self.view.load().place(node) {
-            Ok(Place::Mount(mount, inner)) => mount.fs.read(inner, offset, dest),
+            Ok(Place::Mount(mount, inner)) => mount.fs.read(inner, handle, offset, dest),
             Ok(Place::Tree(_)) => Read::Ready(Err(Errno::EISDIR)),
             Err(errno) => Read::Ready(Err(errno)),
         }
+    }
+
+    fn perform(&self, caller: Caller, node: u64, operation: Operation<'_>) -> Result<Reply, Errno> {
+        self.pass_on(caller, node, operation)
+    }
+
+    fn wants(&self) -> Wants {
+        let mut wants = self.view.load().wants;
+        wants.opens |= self.hybrid.load(Ordering::Relaxed);
+        wants
     }
 
     fn count(&self, node: u64, with: &mut dyn FnMut(&Arc<Stats>)) -> bool {

@@ -34,7 +34,7 @@ fn walk(tree: &MountTree, at: &str) -> Result<Entry, Errno> {
 
 fn read(tree: &MountTree, node: u64) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0; 4096];
-    match tree.read(node, 0, &mut Destination::from_slice(&mut bytes)) {
+    match tree.read(node, 0, 0, &mut Destination::from_slice(&mut bytes)) {
         Read::Ready(Ok(len)) => {
             bytes.truncate(len);
             Ok(bytes)
@@ -46,7 +46,7 @@ fn read(tree: &MountTree, node: u64) -> Result<Vec<u8>, Errno> {
 
 fn names(tree: &MountTree, node: u64) -> Vec<String> {
     let mut names = Vec::new();
-    tree.readdir(node, 0, &mut |shown| {
+    tree.readdir(node, 0, 0, &mut |shown| {
         names.push(String::from_utf8(shown.name.to_vec()).unwrap());
         true
     })
@@ -219,7 +219,7 @@ fn listings_go_on_while_names_come_and_go() {
     let mut offset = 0;
     let mut one = || {
         let mut shown = None;
-        tree.readdirplus(ROOT, offset, &mut |entry, node| {
+        tree.readdirplus(ROOT, 0, offset, &mut |entry, node| {
             if shown.is_some() {
                 return false;
             }
@@ -296,7 +296,7 @@ fn readers_never_fail_while_their_mount_is_replaced() {
                         let hello = tree.lookup(root.node, b"hello").unwrap();
                         assert_eq!(read(&tree, hello.node).unwrap().len(), 4096);
                         let mut children = Vec::new();
-                        tree.readdirplus(root.node, 0, &mut |_, node| {
+                        tree.readdirplus(root.node, 0, 0, &mut |_, node| {
                             children.extend(node.map(|node| node.node));
                             true
                         })

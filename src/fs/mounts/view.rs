@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hashbrown::HashMap;
 
 use super::super::nodes::ROOT;
-use super::super::{Attr, Entry, Errno};
+use super::super::operation::Wants;
+use super::super::{Attr, BLOCK_SIZE, Entry, Errno};
 use super::mount::Mount;
 use super::number::{self, TREE};
 use super::path::MountPath;
@@ -27,6 +28,8 @@ pub(super) struct View {
     pub(super) directories: HashMap<u64, Directory>,
     /// Whether there are such names.
     pub(super) grafted: bool,
+    /// What mounts want of a session, taken together.
+    pub(super) wants: Wants,
 }
 
 /// Names that the tree gives.
@@ -119,6 +122,9 @@ impl View {
         let mut view = Self::default();
         for mount in attached.values().chain(lingering) {
             view.mounts.insert(mount.number, Arc::clone(mount));
+            let wants = mount.fs.wants();
+            view.wants.opens |= wants.opens;
+            view.wants.posix_acl |= wants.posix_acl;
         }
         view.root = attached.get(&MountPath::default()).map(Arc::clone);
         let paths = with_parents(attached.keys());
@@ -219,6 +225,9 @@ impl Directory {
             size: 0,
             blocks: 0,
             mtime: self.changed,
+            other_times: None,
+            block_size: BLOCK_SIZE,
+            submount: false,
         }
     }
 }

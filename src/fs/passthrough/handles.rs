@@ -1,0 +1,164 @@
+//! Files and directories that a guest has open.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+
+use super::descriptors::Held;
+use super::inodes::Inode;
+use super::{PassthroughFs, host};
+use crate::fs::Errno;
+use crate::fs::operation::Opened;
+
+/// Flags of `open(2)` that a guest may set. `O_DIRECT` is not among them: the
+/// guest keeps its own promise about its own cache, and ours stays coherent.
+const ALLOWED: i32 = libc::O_ACCMODE
+    | libc::O_APPEND
+    | libc::O_TRUNC
+    | libc::O_NONBLOCK
+    | libc::O_DSYNC
+    | libc::O_SYNC
+    | libc::O_NOATIME
+    | libc::O_LARGEFILE;
+
+/// An open file or directory.
+pub(super) struct Handle {
+    /// The node that it was opened of.
+    node: u64,
+    fd: Held,
+    /// Whether writes wait for the disk.
+    pub(super) synchronous: bool,
+    /// Held by whoever moves the descriptor's position.
+    pub(super) position: Mutex<()>,
+}
+
+impl Handle {
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The table of handles; their numbers are never used twice, and 0 is none.
+#[derive(Default)]
+pub(super) struct Handles {
+    table: RwLock<HashMap<u64, Arc<Handle>>>,
+    last: AtomicU64,
+}
+
+impl Handles {
+    fn add(&self, handle: Handle) -> u64 {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        self.table.write().insert(number, Arc::new(handle));
+        number
+    }
+
+    fn get(&self, node: u64, number: u64) -> Result<Arc<Handle>, Errno> {
+        let table = self.table.read();
+        match table.get(&number) {
+            Some(handle) if handle.node == node => Ok(Arc::clone(handle)),
+            _ => Err(Errno::EBADF),
+        }
+    }
+
+    /// Closes a handle of `node`; others are left alone.
+    pub(super) fn remove(&self, node: u64, number: u64) {
+        let mut table = self.table.write();
+        if table.get(&number).is_some_and(|handle| handle.node == node) {
+            let closed = table.remove(&number);
+            drop(table);
+            drop(closed);
+        }
+    }
+
+    /// Closes all.
+    pub(super) fn clear(&self) {
+        let old = std::mem::take(&mut *self.table.write());
+        drop(old);
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.read().len()
+    }
+}
+
+/// The flags that a file is opened with for a guest that wants `flags`.
+pub(super) fn allowed(flags: u32) -> i32 {
+    flags.cast_signed() & ALLOWED
+}
+
+impl PassthroughFs {
+    /// Keeps an opened file.
+    pub(super) fn keep_file(&self, node: u64, fd: Held, flags: i32) -> Opened {
+        let handle = Handle {
+            node,
+            fd,
+            synchronous: flags & (libc::O_SYNC | libc::O_DSYNC) != 0,
+            position: Mutex::default(),
+        };
+        self.options.cache.file(self.handles.add(handle))
+    }
+
+    /// Opens a regular file with flags that the guest may set.
+    pub(super) fn open_file(&self, inode: &Inode, flags: i32) -> Result<Held, Errno> {
+        match inode.file_type() {
+            libc::S_IFREG => {}
+            libc::S_IFDIR => return Err(Errno::EISDIR),
+            libc::S_IFLNK => return Err(Errno(libc::ELOOP)),
+            _ => return Err(Errno(libc::ENXIO)),
+        }
+        let opened = match host::reopen(inode.fd(), flags) {
+            // Only a file's owner may leave its access time alone.
+            Err(rustix::io::Errno::PERM) if flags & libc::O_NOATIME != 0 => {
+                host::reopen(inode.fd(), flags & !libc::O_NOATIME)
+            }
+            other => other,
+        };
+        self.hold(opened?)
+    }
+
+    /// Opens a directory.
+    pub(super) fn open_directory(&self, node: u64) -> Result<Opened, Errno> {
+        let handle = self.handles.add(self.directory_handle(node)?);
+        Ok(self.options.cache.directory(handle))
+    }
+
+    fn directory_handle(&self, node: u64) -> Result<Handle, Errno> {
+        let inode = self.inodes.get(node)?;
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let fd = self.hold(host::reopen(inode.directory()?, flags)?)?;
+        Ok(Handle {
+            node,
+            fd,
+            synchronous: false,
+            position: Mutex::default(),
+        })
+    }
+
+    /// The file behind a handle. A guest that opens no files has handle 0, and the
+    /// file is opened for this one request, with `access`.
+    pub(super) fn file(&self, node: u64, handle: u64, access: i32) -> Result<Arc<Handle>, Errno> {
+        if handle != 0 {
+            return self.handles.get(node, handle);
+        }
+        let inode = self.inodes.get(node)?;
+        Ok(Arc::new(Handle {
+            node,
+            fd: self.open_file(&inode, access)?,
+            synchronous: false,
+            position: Mutex::default(),
+        }))
+    }
+
+    /// The directory behind a handle, as [`PassthroughFs::file`].
+    pub(super) fn directory(&self, node: u64, handle: u64) -> Result<Arc<Handle>, Errno> {
+        if handle != 0 {
+            return self.handles.get(node, handle);
+        }
+        self.directory_handle(node).map(Arc::new)
+    }
+}

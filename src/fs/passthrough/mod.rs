@@ -1,0 +1,161 @@
+//! A directory of the host, as the guest's own: what virtiofsd does.
+//!
+//! * [`PassthroughFs`] is the file system; [`Options`] says how it behaves.
+//! * `host` is the few calls by which nodes are found and opened, `descriptors`
+//!   what they may use up. Every node that the guest knows is held by an `O_PATH`
+//!   descriptor until it is forgotten (`inodes`), and is reached by nothing else:
+//!   names are single components, opened without following links, so there is no
+//!   way out of the directory.
+//! * `numbers` makes inode numbers that are unique although several file systems
+//!   of the host are mounted below the directory.
+//! * `handles` are opened files and directories. Only regular files and directories
+//!   are ever opened; devices and pipes are the guest kernel's own business.
+//! * `ids` makes files as the guest's user.
+//! * `serve` answers; `make`, `names`, `attributes`, `xattrs`, `listing` and `data`
+//!   carry out.
+//!
+//! What waits for a disk (reads that the page cache does not hold, synchronous
+//! writes, FSYNC and its like) runs on threads of the runtime, a bounded number at
+//! once.
+
+mod attributes;
+mod data;
+mod descriptors;
+mod handles;
+mod host;
+mod ids;
+mod inodes;
+mod listing;
+mod make;
+mod names;
+mod numbers;
+mod options;
+mod serve;
+mod slow;
+mod xattrs;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use thiserror::Error;
+
+use self::descriptors::Held;
+use self::handles::Handles;
+use self::host::Stat;
+use self::ids::Ids;
+use self::inodes::{Inode, Inodes};
+use self::numbers::Numbers;
+pub use self::options::{Cache, Options, UnknownCache};
+use self::slow::Slow;
+use super::{Attr, Entry, Errno};
+use crate::log_limit::LogLimit;
+
+/// Why a directory cannot be passed through.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PassthroughError {
+    /// It cannot be opened.
+    #[error("Cannot pass through {path}; name a directory that exists and can be read")]
+    Source {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Descriptors cannot be opened anew.
+    #[error("Cannot pass through {path} without /proc; mount it")]
+    Proc {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A directory of the host as a file system.
+pub struct PassthroughFs {
+    options: Options,
+    inodes: Inodes,
+    handles: Handles,
+    numbers: Numbers,
+    ids: Ids,
+    slow: Slow,
+    exhausted: LogLimit,
+}
+
+impl PassthroughFs {
+    /// Passes the directory at `source` through.
+    ///
+    /// # Errors
+    /// When it is none or cannot be opened, or there is no `/proc`.
+    pub fn new(source: &Path, options: Options) -> Result<Self, PassthroughError> {
+        let failed = |errno: rustix::io::Errno| PassthroughError::Source {
+            path: source.to_owned(),
+            source: errno.into(),
+        };
+        let fd = host::open_source(source).map_err(failed)?;
+        let stat = Stat::of(fd.as_fd()).map_err(failed)?;
+        host::reopen(fd.as_fd(), libc::O_RDONLY | libc::O_DIRECTORY).map_err(|errno| {
+            PassthroughError::Proc {
+                path: source.to_owned(),
+                source: errno.into(),
+            }
+        })?;
+        descriptors::note_limit();
+        let held = Held::exempt(fd);
+        Ok(Self {
+            numbers: Numbers::new(stat.dev),
+            inodes: Inodes::new(Inode::new(&stat, held)),
+            handles: Handles::default(),
+            ids: Ids::new(),
+            slow: Slow::default(),
+            exhausted: LogLimit::new(),
+            options,
+        })
+    }
+
+    /// Nodes that the guest holds, the root not counted.
+    pub fn held_nodes(&self) -> usize {
+        self.inodes.len()
+    }
+
+    /// Files and directories that the guest has open.
+    pub fn open_handles(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// Takes charge of a new descriptor.
+    fn hold(&self, fd: OwnedFd) -> Result<Held, Errno> {
+        Held::new(fd).inspect_err(|_| {
+            if let Some(count) = self.exhausted.count() {
+                log::warn!(
+                    "The guest holds as many files as this process may open ({count}); raise its limit of open files"
+                );
+            }
+        })
+    }
+
+    /// Adds a reference to the node behind `fd`, found in the directory `parent`.
+    fn enter(&self, parent: &Inode, fd: OwnedFd) -> Result<Entry, Errno> {
+        let stat = Stat::of(fd.as_fd())?;
+        let held = self.hold(fd)?;
+        let node = self.inodes.enter(&stat, held)?;
+        let mut attr = self.attr(&stat);
+        attr.submount = self.options.announce_submounts
+            && stat.is_dir()
+            && (stat.dev, stat.mount) != (parent.dev(), parent.mount());
+        Ok(Entry {
+            node,
+            attr,
+            timeout: self.options.cache.timeout(),
+        })
+    }
+
+    /// Attributes as the guest sees them.
+    fn attr(&self, stat: &Stat) -> Attr {
+        Attr {
+            ino: self.numbers.shown(stat.dev, stat.ino),
+            ..stat.attr
+        }
+    }
+}

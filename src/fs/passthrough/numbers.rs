@@ -1,0 +1,89 @@
+//! Inode numbers that are unique although several file systems of the host are
+//! shown as one.
+//!
+//! A number has 40 bits, which is what the tree of mounts leaves. Inodes of the
+//! file system that the passed-through directory is on keep their numbers up to
+//! 38 bits; those of the next 64 file systems have theirs, up to 32 bits, beside
+//! that of the file system. All others are numbered in the order in which they are
+//! met, and keep their numbers as long as the daemon runs.
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+
+const OWN_BITS: u32 = 38;
+const OTHER_BITS: u32 = 32;
+const OTHERS: u64 = 1 << (OWN_BITS - OTHER_BITS);
+
+/// Marks numbers of other file systems.
+const OTHER: u64 = 1 << 38;
+/// Marks numbers that were given in turn.
+const IN_TURN: u64 = 1 << 39;
+
+/// The numbers of one passed-through directory.
+pub(super) struct Numbers {
+    own: u64,
+    others: RwLock<HashMap<u64, u64>>,
+    in_turn: Mutex<HashMap<(u64, u64), u64>>,
+}
+
+impl Numbers {
+    /// Numbers for a directory on the device `own`.
+    pub(super) fn new(own: u64) -> Self {
+        Self {
+            own,
+            others: RwLock::default(),
+            in_turn: Mutex::default(),
+        }
+    }
+
+    /// The number that inode `ino` of the device `dev` is shown with.
+    pub(super) fn shown(&self, dev: u64, ino: u64) -> u64 {
+        if dev == self.own && ino >> OWN_BITS == 0 {
+            return ino;
+        }
+        if dev != self.own
+            && ino >> OTHER_BITS == 0
+            && let Some(other) = self.other(dev)
+        {
+            return OTHER | other << OTHER_BITS | ino;
+        }
+        let mut in_turn = self.in_turn.lock();
+        let next = IN_TURN | in_turn.len() as u64;
+        *in_turn.entry((dev, ino)).or_insert(next)
+    }
+
+    /// The position of a device among the others.
+    fn other(&self, dev: u64) -> Option<u64> {
+        if let Some(&known) = self.others.read().get(&dev) {
+            return Some(known);
+        }
+        let mut others = self.others.write();
+        let next = others.len() as u64;
+        if let Some(&known) = others.get(&dev) {
+            return Some(known);
+        }
+        (next < OTHERS).then(|| *others.entry(dev).or_insert(next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_lasting_and_of_40_bits() {
+        let numbers = Numbers::new(7);
+        assert_eq!(numbers.shown(7, 12_345), 12_345);
+        let inodes = [1, 2, u64::from(u32::MAX), 1 << 32, 1 << 38, u64::MAX];
+        let mut seen = HashSet::new();
+        let all = || (0..100).flat_map(|dev| inodes.map(|ino| (dev, ino)));
+        let first: Vec<u64> = all().map(|(dev, ino)| numbers.shown(dev, ino)).collect();
+        for &number in &first {
+            assert!(number >> 40 == 0 && seen.insert(number), "{number:#x}");
+        }
+        let again: Vec<u64> = all().map(|(dev, ino)| numbers.shown(dev, ino)).collect();
+        assert_eq!(first, again);
+    }
+}
