@@ -11,7 +11,7 @@
 //!   its files to a blob and its changes to a [`record`]. Both depend on the
 //!   layer and the options only, not on the layers below: a layer that was
 //!   converted before, for whatever image, is not read again.
-//! * [`overlay`] lays changes over a tree; [`mod@merge`] does it for all layers
+//! * `overlay` lays changes over a tree; [`mod@merge`] does it for all layers
 //!   and finds out which chunks the tree still uses: of chunks that several
 //!   layers have the lowest layer's, and of blobs only those with a used chunk.
 //! * [`cache`] keeps blobs and records of layers in a directory;

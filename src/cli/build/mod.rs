@@ -29,9 +29,9 @@ use layered::{ImageReport, Place};
 /// the image.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A directory; a .tar, .tar.gz or .tar.zst; oci:DIR[:TAG] or
-    /// oci:DIR@sha256:HEX for an image in an OCI layout;
-    /// docker-archive:FILE[:REFERENCE] for one that `docker save` wrote.
+    /// A directory; a .tar, .tar.gz or .tar.zst; `oci:DIR[:TAG]` or
+    /// `oci:DIR@sha256:HEX` for an image in an OCI layout;
+    /// `docker-archive:FILE[:REFERENCE]` for one that `docker save` wrote.
     source: PathBuf,
     /// Directory to write to.
     #[arg(long, value_name = "DIR")]

@@ -1,7 +1,7 @@
 //! Reads a tar archive (plain, gzip or zstd) into a tree.
 //!
 //! Layout: POSIX.1-2017 `pax` and `ustar`, GNU tar's manual, "Tar Internals".
-//! [`entries`] walks an archive from its first byte to its last; here it is
+//! `entries` walks an archive from its first byte to its last; here it is
 //! read by position, and files stay in it until their chunks are cut. The `tar`
 //! crate gives the header's layout; the walk is our own, since that crate
 //! splits PAX records at line feeds (which values may hold) and knows neither
