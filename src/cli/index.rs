@@ -19,7 +19,7 @@ use crate::oci::{self, BlobSource, OciImage};
 /// Make an index of an unchanged OCI image, so that it is served lazily from its
 /// own layers.
 ///
-/// Writes DIR/image.boot and, for each layer with data, DIR/blobs/<sha256>: what
+/// Writes DIR/image.boot and, for each layer with data, DIR/blobs/SHA256: what
 /// a reader must know to enter the layer in the middle. Prints the root digest
 /// that pins the image.
 #[derive(Debug, Args)]

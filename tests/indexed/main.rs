@@ -1,7 +1,11 @@
 //! An OCI image that nobody converted is served from its own layers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod layout;
+mod reads;
 
 use std::fs;
 use std::path::Path;

@@ -164,8 +164,9 @@ mod tests {
     #[test]
     fn v1_records_hold_24_bit_sizes_in_two_parts() {
         let (len, stored_len) = (0xab_cdef_u64, 0x12_3456_u64);
-        let plain = (len - 1 & 0xf_ffff) << 44 | 0x123_4567_8000 | (len - 1 >> 20) << 8;
-        let stored = (stored_len - 1 & 0xf_ffff) << 44 | (stored_len - 1 >> 20) << 40 | 0xff_1234;
+        let plain = ((len - 1) & 0xf_ffff) << 44 | 0x123_4567_8000 | ((len - 1) >> 20) << 8;
+        let stored =
+            ((stored_len - 1) & 0xf_ffff) << 44 | ((stored_len - 1) >> 20) << 40 | 0xff_1234;
         let record = [plain.to_le_bytes(), stored.to_le_bytes()].concat();
         let info = ChunkInfo::parse_v1(&record);
         assert_eq!((info.offset, u64::from(info.len)), (0x123_4567_8000, len));
