@@ -52,7 +52,7 @@ impl Footer {
         put(&mut footer, 156, b"0");
         put(&mut footer, 257, b"ustar  \0");
         let sum: u32 = footer.iter().map(|&byte| u32::from(byte)).sum();
-        put(&mut footer, 148, format!("{sum:06o}\0 ").as_bytes());
+        put(&mut footer, 148, format!("{sum:07o}\0").as_bytes());
         footer
     }
 
