@@ -31,6 +31,7 @@
 //! * [`cipher`] decrypts; [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`oci`] reads and writes OCI images: layouts, archives, registries.
+//! * [`convert`] makes images of chunks of OCI images, and back.
 //! * [`unpack`] restores trees from images.
 //! * [`config`] reads configuration files: nydusd's and our own.
 //! * [`control`] is the HTTP API of a running daemon, with its metrics.
@@ -44,6 +45,7 @@ pub mod cipher;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod convert;
 pub mod destination;
 pub mod extent;
 pub mod fs;

@@ -8,6 +8,7 @@ mod cache;
 mod cat;
 mod check;
 mod control_options;
+mod convert;
 mod core_dumps;
 mod ctl;
 mod image_options;
@@ -48,6 +49,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(build::Arguments),
+    Convert(Box<convert::Arguments>),
     Cache(cache::Arguments),
     Serve(serve::Arguments),
     Mount(mount::Arguments),
@@ -79,6 +81,7 @@ pub fn run() -> ExitCode {
     logging::start(cli.log_level, cli.log_format);
     let outcome = match cli.command {
         Command::Build(arguments) => build::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Mount(arguments) => mount::run(&arguments),

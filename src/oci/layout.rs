@@ -1,6 +1,8 @@
 //! Image layout directories (OCI image specification 1.1, `image-layout.md`):
 //! `oci-layout`, `index.json` and `blobs/ALGORITHM/HEX`.
 
+mod write;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use super::blob::{BlobSource, DOCUMENT_LIMIT};
 use super::error::OciError;
 use super::image;
 use super::manifest::{Descriptor, Index, REF_NAME};
+
+pub use write::LayoutWriter;
 
 /// An open image layout.
 #[derive(Debug)]

@@ -22,6 +22,3 @@ pub const ROOT: &str = "dev.tidegate.root";
 pub const SOURCE_DIGEST: &str = "dev.tidegate.source.digest";
 /// Its name.
 pub const SOURCE_NAME: &str = "dev.tidegate.source.name";
-/// Whether a source is signed, as far as its registry tells: the place of the
-/// signature.
-pub const SOURCE_SIGNATURE: &str = "dev.tidegate.source.signature";

@@ -7,7 +7,8 @@
 //! * [`daemon`] starts and measures the process under test; [`counters`] reads
 //!   what it counts.
 //! * [`mount`] is `tidegate mount` on a directory of its own.
-//! * [`image`] and [`tree`] make something to serve.
+//! * [`image`] and [`tree`] make something to serve; [`layout`] makes OCI
+//!   images.
 //! * [`registry`] serves blobs: slowly, paced, faulty, and counted.
 //! * [`servers`] starts registries, object stores and web servers.
 //! * [`target`] is an image with the daemon that serves it.
@@ -23,6 +24,7 @@ pub mod counters;
 pub mod daemon;
 pub mod frontend;
 pub mod image;
+pub mod layout;
 pub mod manifest;
 pub mod mount;
 pub mod registry;

@@ -70,16 +70,35 @@ pub(super) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum CompressorName {
+pub(super) enum CompressorName {
     Zstd,
     Lz4,
     None,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum DigestName {
+pub(super) enum DigestName {
     Sha256,
     Blake3,
+}
+
+impl From<CompressorName> for Compressor {
+    fn from(name: CompressorName) -> Self {
+        match name {
+            CompressorName::Zstd => Self::Zstd,
+            CompressorName::Lz4 => Self::Lz4,
+            CompressorName::None => Self::None,
+        }
+    }
+}
+
+impl From<DigestName> for DigestAlgorithm {
+    fn from(name: DigestName) -> Self {
+        match name {
+            DigestName::Sha256 => Self::Sha256,
+            DigestName::Blake3 => Self::Blake3,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -121,15 +140,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let defaults = BuildOptions::default();
     let options = BuildOptions {
         chunk_size: arguments.chunk_size,
-        compressor: match arguments.compressor {
-            CompressorName::Zstd => Compressor::Zstd,
-            CompressorName::Lz4 => Compressor::Lz4,
-            CompressorName::None => Compressor::None,
-        },
-        algorithm: match arguments.digest {
-            DigestName::Sha256 => DigestAlgorithm::Sha256,
-            DigestName::Blake3 => DigestAlgorithm::Blake3,
-        },
+        compressor: arguments.compressor.into(),
+        algorithm: arguments.digest.into(),
         threads: arguments.threads.unwrap_or(defaults.threads),
         ..defaults
     };

@@ -17,15 +17,16 @@ mod tests;
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 
 use super::reference::Name;
-use crate::backend::BackendError;
 use crate::backend::http::Transport;
 use crate::backend::registry::credentials::Credentials;
 use crate::backend::registry::{Grants, Options, Registry, Scheme};
+use crate::backend::{Backend, BackendError};
 use crate::chunk::{Digest, DigestAlgorithm};
 
 pub use fetch::Fetched;
@@ -43,8 +44,8 @@ const RETRIES: usize = 5;
 /// How registries are reached.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Speak HTTP without TLS.
-    pub plain_http: bool,
+    /// Which registries speak HTTP without TLS.
+    pub plain_http: PlainHttp,
     /// Accept any certificate.
     pub skip_verify: bool,
     /// PEM files of certificate authorities that are trusted besides the
@@ -52,6 +53,28 @@ pub struct Access {
     pub ca_cert_files: Vec<PathBuf>,
     /// Who asks.
     pub credentials: Credentials,
+}
+
+/// Which registries speak HTTP without TLS: credentials can be read on the way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum PlainHttp {
+    /// None.
+    #[default]
+    Never,
+    /// All.
+    Always,
+    /// Those with these names.
+    For(Vec<String>),
+}
+
+impl PlainHttp {
+    fn is_for(&self, registry: &str) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::For(names) => names.iter().any(|name| name == registry),
+        }
+    }
 }
 
 /// Why a repository could not give or take something.
@@ -123,7 +146,7 @@ pub enum RepositoryError {
 /// A repository of a registry.
 pub struct Repository {
     place: String,
-    registry: Registry,
+    registry: Arc<Registry>,
 }
 
 impl Repository {
@@ -133,7 +156,7 @@ impl Repository {
     /// When a CA file cannot be read.
     pub fn new(name: &Name, access: &Access, grants: Grants) -> Result<Self, RepositoryError> {
         let mut options = Options::new(name.host(), &name.repository);
-        options.scheme = match access.plain_http {
+        options.scheme = match access.plain_http.is_for(&name.registry) {
             true => Scheme::Http,
             false => Scheme::Https,
         };
@@ -148,12 +171,17 @@ impl Repository {
         };
         Ok(Self {
             place: name.place(),
-            registry: Registry::new(&options)?,
+            registry: Arc::new(Registry::new(&options)?),
         })
     }
 
-    /// Registry and repository, as the name begins.
-    pub fn place(&self) -> &str {
+    /// The repository as a source of ranges of blobs.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.registry) as Arc<dyn Backend>
+    }
+
+    /// Registry and repository, as the names of its images begin.
+    pub fn name(&self) -> &str {
         &self.place
     }
 }

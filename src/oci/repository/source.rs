@@ -7,7 +7,8 @@ use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
 
 use super::{Repository, RepositoryError};
-use crate::oci::manifest::Descriptor;
+use crate::oci::manifest::{Descriptor, media_type};
+use crate::oci::reference::Which;
 use crate::oci::{BlobSource, OciError};
 
 /// Parts of a blob that may wait for its reader.
@@ -26,6 +27,9 @@ impl BlobSource for Arc<Repository> {
             source,
         };
         let runtime = crate::runtime::handle().map_err(failed)?;
+        if is_document(&blob.media_type) {
+            return self.document(blob, runtime).map_err(failed);
+        }
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (repository, blob) = (Arc::clone(self), blob.clone());
         let fetching = runtime.spawn(async move {
@@ -43,6 +47,26 @@ impl BlobSource for Arc<Repository> {
 
     fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, OciError> {
         self.open_unchecked(blob)
+    }
+}
+
+/// Whether registries keep it among the manifests.
+fn is_document(kind: &str) -> bool {
+    media_type::is_index(kind) || media_type::is_manifest(kind)
+}
+
+impl Repository {
+    fn document(
+        &self,
+        descriptor: &Descriptor,
+        runtime: &tokio::runtime::Handle,
+    ) -> io::Result<Box<dyn Read + Send>> {
+        let digest = descriptor.sha256().ok_or(io::ErrorKind::Unsupported)?;
+        let found = runtime.block_on(self.manifest(&Which::Digest(digest)));
+        match found.map_err(io::Error::other)? {
+            Some(found) => Ok(Box::new(io::Cursor::new(found.bytes))),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 }
 

@@ -102,7 +102,7 @@ async fn start(memory: Memory) -> (Arc<Memory>, Server, Repository) {
         panic!("a name");
     };
     let access = Access {
-        plain_http: true,
+        plain_http: PlainHttp::Always,
         skip_verify: false,
         ca_cert_files: Vec::new(),
         credentials: Credentials::anonymous(),

@@ -107,22 +107,32 @@ impl Signer {
         } else {
             basic(request)
         };
-        match who {
-            Some((user, password)) if user == USER && password == self.password => {}
+        match &who {
+            Some((user, password)) if user == USER && *password == self.password => {}
             None if self.anonymous => {}
             _ => return text(StatusCode::UNAUTHORIZED, "wrong user or password"),
         }
         if field("service").as_deref() != Some(SERVICE) {
             return text(StatusCode::BAD_REQUEST, "no such service");
         }
-        let scope = field("scope").unwrap_or_default();
-        let Some(repo) = scope
-            .strip_prefix("repository:")
-            .and_then(|rest| rest.strip_suffix(":pull"))
-        else {
-            return text(StatusCode::BAD_REQUEST, "only pulls");
-        };
-        match self.sign(repo, &["pull"]) {
+        let scopes = form_urlencoded::parse(pairs).filter(|(key, _)| key == "scope");
+        let scopes: Vec<String> = scopes
+            .flat_map(|(_, value)| value.split(' ').map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let mut access = Vec::with_capacity(scopes.len());
+        for scope in &scopes {
+            let rest = scope.strip_prefix("repository:");
+            let Some((repo, actions)) = rest.and_then(|rest| rest.rsplit_once(':')) else {
+                return text(StatusCode::BAD_REQUEST, "only repositories");
+            };
+            let actions: Vec<&str> = actions.split(',').collect();
+            // Nobody in particular may only read.
+            if who.is_none() && actions != ["pull"] {
+                return text(StatusCode::UNAUTHORIZED, "only pulls");
+            }
+            access.push((repo, actions));
+        }
+        match self.sign_all(&access) {
             Ok(token) => {
                 self.given.fetch_add(1, Ordering::SeqCst);
                 let body = json!({ "token": token, "access_token": token, "expires_in": LIFETIME });
@@ -132,16 +142,23 @@ impl Signer {
         }
     }
 
-    /// A JSON Web Token (RFC 7519) with RS256.
     fn sign(&self, repo: &str, actions: &[&str]) -> io::Result<String> {
+        self.sign_all(&[(repo, actions.to_vec())])
+    }
+
+    /// A JSON Web Token (RFC 7519) with RS256.
+    fn sign_all(&self, access: &[(&str, Vec<&str>)]) -> io::Result<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_err(io::Error::other)?.as_secs();
         let header = json!({ "typ": "JWT", "alg": "RS256", "x5c": [self.certificate] });
-        let access = json!({ "type": "repository", "name": repo, "actions": actions });
+        let access = access.iter().map(
+            |(repo, actions)| json!({ "type": "repository", "name": repo, "actions": actions }),
+        );
+        let access: Vec<_> = access.collect();
         let claims = json!({
             "iss": ISSUER, "sub": USER, "aud": SERVICE,
             "exp": now + LIFETIME, "nbf": now - 10, "iat": now,
-            "jti": now.to_string(), "access": [access],
+            "jti": now.to_string(), "access": access,
         });
         let coded = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", coded(header), coded(claims));
