@@ -50,6 +50,9 @@ pub(super) struct ImageOptions {
     /// When chunks are proved: on every access, when they are fetched, never.
     #[arg(long, value_name = "always|fetch|off", default_value = "always")]
     verify: Verify,
+    /// Serve data of which the image gives no digests (tarfs) unproved.
+    #[arg(long)]
+    allow_unverified: bool,
     /// Longest that one read may wait for a chunk, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     deadline: u64,
@@ -150,6 +153,7 @@ impl ImageOptions {
             cache: self.cache_dir()?,
             cache_limit: self.cache_limit()?,
             verify,
+            allow_unverified: self.allow_unverified,
             deadline: Duration::from_secs(self.deadline),
             tag_budget: self.tag_budget,
             ..StoreConfig::default()

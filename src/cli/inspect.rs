@@ -40,6 +40,9 @@ struct BlobReport {
     chunks: u32,
     stored_size: u64,
     uncompressed_size: u64,
+    /// How chunks are packed: plain, batch, zran or tar.
+    form: String,
+    encrypted: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
@@ -65,6 +68,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
                 chunks: blob.chunks,
                 stored_size: blob.stored_size,
                 uncompressed_size: blob.uncompressed_size,
+                form: format!("{:?}", blob.packing.form).to_lowercase(),
+                encrypted: blob.packing.key.is_some(),
             })
             .collect(),
         trace_chunks: image.trace()?.iter().map(|run| u64::from(run.count)).sum(),
@@ -98,8 +103,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     for blob in &report.blobs {
         println!(
-            "blob        {}  {} chunks, {} bytes stored, {} uncompressed",
-            blob.id, blob.chunks, blob.stored_size, blob.uncompressed_size
+            "blob        {}  {} chunks, {} bytes stored, {} uncompressed, {}{}",
+            blob.id,
+            blob.chunks,
+            blob.stored_size,
+            blob.uncompressed_size,
+            blob.form,
+            if blob.encrypted { ", encrypted" } else { "" }
         );
     }
     Ok(Outcome::Done)

@@ -10,6 +10,10 @@ use crate::image::tables;
 /// Most chunks of a blob: a chunk index has 24 bits.
 const CHUNKS_MAX: u32 = 1 << 24;
 
+/// Longest tar archive that is served without an index: there is one bit in
+/// memory for each of its blocks.
+const TAR_MAX: u64 = 64 << 30;
+
 /// Reads and checks the blob table.
 pub(crate) fn read_blob_table(
     bootstrap: &Bootstrap,
@@ -50,9 +54,21 @@ pub(crate) fn read_blob_table(
             ));
         }
         match tables::packing(&entry) {
-            Ok(packing) if packing.form != Form::Tar && packing.key.is_none() => {}
-            Ok(_) => return fail(format!("features {:#x} (not supported)", entry.features)),
+            Ok(packing) if (packing.form == Form::Tar) == superblock.is_tarfs() => {}
+            Ok(_) => {
+                return fail(format!(
+                    "features {:#x} with blocks of {} bytes",
+                    entry.features,
+                    superblock.block()
+                ));
+            }
             Err(reason) => return fail(reason),
+        }
+        if superblock.is_tarfs() && entry.stored_size > TAR_MAX {
+            return fail(format!(
+                "an archive of {} bytes, at most {TAR_MAX} are read",
+                entry.stored_size
+            ));
         }
         entries.push(entry);
     }

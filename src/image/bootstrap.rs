@@ -4,7 +4,7 @@
 //! and what is parsed is always a private copy.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chunk::Digest;
 use crate::image::error::ImageError;
-use crate::image::rafs::toc::{self, Footer};
+use crate::image::rafs::toc::{self, Footer, Packed};
 use crate::image::rafs5::superblock;
 
 /// Most bytes that one read may ask for: bounds the memory that a hostile
@@ -21,6 +21,17 @@ const READ_MAX: usize = 64 << 20;
 
 /// Bytes that are copied at a time.
 const COPY_STEP: usize = 1 << 20;
+
+/// Longest bootstrap that is unpacked out of a blob, in bytes.
+const UNPACKED_MAX: u64 = 1 << 30;
+
+/// A bootstrap in a blob.
+enum Inlined {
+    /// As it is: offset and length.
+    Raw(u64, u64),
+    /// It was compressed; this is a copy.
+    Unpacked(fs::File),
+}
 
 /// An open bootstrap.
 #[derive(Debug)]
@@ -34,7 +45,7 @@ pub struct Bootstrap {
 
 impl Bootstrap {
     /// Opens the file at `path`: a bootstrap, or a blob that has one before the
-    /// footer at its end.
+    /// footer at its end, or names it in its table of contents.
     ///
     /// # Errors
     /// When it cannot be opened or is no regular file.
@@ -57,14 +68,19 @@ impl Bootstrap {
             start: 0,
             len: meta.len(),
         };
-        if let Some((start, len)) = bootstrap.inlined()? {
-            (bootstrap.start, bootstrap.len) = (start, len);
+        match bootstrap.inlined()? {
+            None => {}
+            Some(Inlined::Raw(start, len)) => (bootstrap.start, bootstrap.len) = (start, len),
+            Some(Inlined::Unpacked(copy)) => {
+                bootstrap.len = copy.metadata().map_err(fail)?.len();
+                bootstrap.file = copy;
+            }
         }
         Ok(bootstrap)
     }
 
     /// Where a bootstrap is in a blob; none if the file is none that has one.
-    fn inlined(&self) -> Result<Option<(u64, u64)>, ImageError> {
+    fn inlined(&self) -> Result<Option<Inlined>, ImageError> {
         let mut head = [0; superblock::MAGIC_END];
         let got = self.read_some(0, &mut head)?;
         let footer_at = self.len.checked_sub(toc::FOOTER as u64);
@@ -73,9 +89,68 @@ impl Bootstrap {
         };
         let mut footer = [0; toc::FOOTER];
         self.read_into(footer_at, &mut footer)?;
-        let footer = Footer::parse(&footer).filter(|it| it.name == toc::BOOTSTRAP);
-        let place = footer.and_then(|it| Some((footer_at.checked_sub(it.len)?, it.len)));
-        Ok(place)
+        let Some(footer) = Footer::parse(&footer) else {
+            return Ok(None);
+        };
+        let Some(at) = footer_at.checked_sub(footer.len) else {
+            return Ok(None);
+        };
+        if footer.name == toc::BOOTSTRAP {
+            return Ok(Some(Inlined::Raw(at, footer.len)));
+        }
+        if footer.name != toc::TOC {
+            return Ok(None);
+        }
+        let len = usize::try_from(self.len - at).unwrap_or(usize::MAX);
+        let entries = toc::parse(&self.read(at, len)?).map_err(|reason| self.damaged(reason))?;
+        let Some(entry) = entries.iter().find(|it| it.name == toc::BOOTSTRAP) else {
+            return Ok(None);
+        };
+        if entry
+            .offset
+            .checked_add(entry.len)
+            .is_none_or(|end| end > at)
+        {
+            let (offset, len) = (entry.offset, entry.len);
+            return Err(self.damaged(format!(
+                "a bootstrap of {len} bytes at {offset} of the blob"
+            )));
+        }
+        match entry.packed {
+            Packed::None => Ok(Some(Inlined::Raw(entry.offset, entry.len))),
+            Packed::Zstd => self.unpack(entry).map(|copy| Some(Inlined::Unpacked(copy))),
+            Packed::Lz4 => {
+                Err(self.damaged("a bootstrap that is compressed with lz4 (not supported)"))
+            }
+        }
+    }
+
+    /// A private copy of the bootstrap that lies compressed in this blob. Its
+    /// digest in the table of contents is not compared: who trusts the table
+    /// pins the bootstrap.
+    fn unpack(&self, entry: &toc::Entry) -> Result<fs::File, ImageError> {
+        let fail = |source| ImageError::Copy {
+            path: self.path.clone(),
+            source,
+        };
+        if entry.raw > UNPACKED_MAX {
+            let raw = entry.raw;
+            return Err(self.damaged(format!(
+                "a bootstrap of {raw} bytes in the blob, at most {UNPACKED_MAX} are read"
+            )));
+        }
+        let mut file = self.file.try_clone().map_err(fail)?;
+        file.seek(io::SeekFrom::Start(entry.offset)).map_err(fail)?;
+        let mut frame = zstd::Decoder::new(file.take(entry.len)).map_err(fail)?;
+        let mut copy = tempfile::tempfile().map_err(fail)?;
+        let len = io::copy(&mut frame.by_ref().take(entry.raw + 1), &mut copy).map_err(fail)?;
+        if len != entry.raw {
+            let raw = entry.raw;
+            return Err(self.damaged(format!(
+                "the bootstrap in the blob has another length than {raw} bytes"
+            )));
+        }
+        Ok(copy)
     }
 
     /// Copies the file at `path` to a private unnamed file in the system's

@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> Result<ChunkTable, ImageError> {
     let area = bootstrap.read(0, superblock::AREA)?;
     let superblock = SuperBlock::parse(&area).map_err(not_a_bootstrap)?;
     let entries = blob_table::read_blob_table(&bootstrap, &superblock)?;
-    let (chunks, _) = layout::load_all(&bootstrap, superblock.chunk_table, entries.len())?;
+    let (chunks, _) = layout::load_all(&bootstrap, superblock.chunk_table, &entries)?;
     let mut blobs = Vec::new();
     for (entry, position) in entries.into_iter().zip(0u16..) {
         let start = chunks.partition_point(|chunk| chunk.blob < position);

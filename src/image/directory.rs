@@ -17,7 +17,7 @@ use crate::image::metadata::Metadata;
 use crate::image::model::{NodeProof, NodeRef};
 use crate::image::proof::{self, FANOUT, LINK_BIT, Leaf, ListHead, ListKind};
 use crate::image::rafs::dirent::{self, Dirent};
-use crate::image::rafs::{BLOCK, BLOCK_LEN, u32_at};
+use crate::image::rafs::{BLOCK_LEN, u32_at};
 use crate::image::section::{ChildRecord, DirectoryRecord};
 
 /// Where a directory's blocks are.
@@ -29,19 +29,21 @@ pub(crate) struct Blocks {
     pub(crate) start: u64,
     /// Offset of the last, partial block if it is behind the inode.
     pub(crate) tail: Option<u64>,
+    /// Bytes of a block.
+    pub(crate) block: u64,
 }
 
 impl Blocks {
     fn count(&self) -> u64 {
-        self.size.div_ceil(BLOCK)
+        self.size.div_ceil(self.block)
     }
 
     /// Offset in the bootstrap and length of a block.
     fn at(&self, block: u64) -> (u64, u64) {
-        let start = block.saturating_mul(BLOCK);
-        let len = self.size.saturating_sub(start).min(BLOCK);
+        let start = block.saturating_mul(self.block);
+        let len = self.size.saturating_sub(start).min(self.block);
         match self.tail {
-            Some(tail) if len < BLOCK => (tail, len),
+            Some(tail) if len < self.block => (tail, len),
             _ => (self.start.saturating_add(start), len),
         }
     }

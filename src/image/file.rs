@@ -150,6 +150,11 @@ impl Metadata {
         let mut chunks = Vec::with_capacity(len / chunk_index::ENTRY);
         for (bytes, position) in bytes[..len].chunks_exact(chunk_index::ENTRY).zip(start..) {
             let entry = ChunkIndex::parse(bytes).map_err(damaged)?;
+            let wanted = chunk_size.min(size.saturating_sub(position.saturating_mul(chunk_size)));
+            if self.superblock.is_tarfs() {
+                chunks.push(tar_chunk(&entry, wanted));
+                continue;
+            }
             let (blob, index) = (entry.blob, entry.index);
             let chunk = self.layout.listed(&self.bootstrap, blob, index)?;
             let chunk = chunk
@@ -160,7 +165,6 @@ impl Metadata {
                 let (index, block) = (chunk.index, entry.block);
                 return Err(damaged(format!("chunk {index} is not at block {block}")));
             }
-            let wanted = chunk_size.min(size.saturating_sub(position.saturating_mul(chunk_size)));
             if u64::from(chunk.len) != wanted {
                 let (index, len) = (chunk.index, chunk.len);
                 return Err(damaged(format!(
@@ -171,5 +175,24 @@ impl Metadata {
             chunks.push(chunk);
         }
         Ok((chunks, leaf.take()))
+    }
+}
+
+/// The chunk of a file in a tar archive, which no table lists: its number is
+/// that of its block. In the cache each block of 512 bytes has the room of one
+/// of 4096, so that chunks begin at such and never overlap.
+fn tar_chunk(entry: &ChunkIndex, len: u64) -> Chunk {
+    const TAR_BLOCK: u64 = 512;
+    let block = u64::from(entry.block);
+    let len = u32::try_from(len).unwrap_or(0);
+    Chunk {
+        blob: entry.blob,
+        index: entry.block,
+        digest: Digest::default(),
+        len,
+        offset: block * BLOCK,
+        stored_offset: block * TAR_BLOCK,
+        stored_len: len,
+        compressed: false,
     }
 }

@@ -15,6 +15,7 @@ use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
 use crate::image::list::List;
 use crate::image::proof::{self, FANOUT, Leaf, ListHead, ListKind};
+use crate::image::rafs::blob::BlobEntry;
 use crate::image::rafs::record;
 
 /// [`FANOUT`], for chunk indices.
@@ -159,14 +160,14 @@ fn check_apart(chunks: &[Chunk]) -> Result<(), String> {
 }
 
 /// Reads a whole chunk table of `len` bytes, sorts it by (blob, index) and
-/// checks it. Also returns the layout digest of each of `blobs` blobs.
+/// checks it. Also returns the layout digest of each of `blobs`.
 ///
 /// # Errors
 /// When the table cannot be read or breaks the format.
 pub fn load_all(
     bootstrap: &Bootstrap,
     (offset, len): (u64, u64),
-    blobs: usize,
+    blobs: &[BlobEntry],
 ) -> Result<(Vec<Chunk>, Vec<Digest>), ImageError> {
     const PIECE: u64 = (record::RECORD * 8192) as u64;
     let damaged = |reason: String| bootstrap.damaged(reason);
@@ -184,7 +185,16 @@ pub fn load_all(
         let piece = PIECE.min(len - done);
         let bytes = bootstrap.read(offset + done, usize::try_from(piece).unwrap_or(0))?;
         for bytes in bytes.chunks_exact(record::RECORD) {
-            chunks.push(record::parse(bytes).map_err(damaged)?);
+            let chunk = record::parse(bytes).map_err(damaged)?;
+            let blob = blobs.get(usize::from(chunk.blob));
+            let encrypted = blob.is_some_and(|blob| blob.key.is_some());
+            if record::is_encrypted(bytes) != encrypted {
+                let (index, blob) = (chunk.index, chunk.blob);
+                return Err(damaged(format!(
+                    "chunk {index} of blob number {blob} differs from the blob in encryption"
+                )));
+            }
+            chunks.push(chunk);
         }
         done += piece;
     }
@@ -196,7 +206,7 @@ pub fn load_all(
         return Err(damaged(format!("two records of chunk {}", pair[0].index)));
     }
     check_apart(&chunks).map_err(damaged)?;
-    let mut layouts = vec![Vec::new(); blobs];
+    let mut layouts = vec![Vec::new(); blobs.len()];
     for group in chunks.chunk_by(|a, b| a.blob == b.blob) {
         let blob = group.first().map_or(0, |chunk| usize::from(chunk.blob));
         let slot = layouts

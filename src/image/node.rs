@@ -47,7 +47,7 @@ impl Metadata {
     /// says.
     pub(crate) fn load(&self, node: &NodeRef) -> Result<Node, ImageError> {
         let nid = node.nid;
-        let meta = u64::from(self.superblock.meta_block) * BLOCK;
+        let meta = u64::from(self.superblock.meta_block) * self.superblock.block();
         let at = nid
             .checked_mul(SLOT)
             .and_then(|offset| offset.checked_add(meta))
@@ -82,8 +82,9 @@ impl Metadata {
         .map_err(damaged)?;
         let blocks = Blocks {
             size: attr.size,
-            start: u64::from(inode.start) * BLOCK,
+            start: u64::from(inode.start) * self.superblock.block(),
             tail: (inode.layout == Layout::Inline).then_some(tail),
+            block: self.superblock.block(),
         };
 
         let target;

@@ -7,7 +7,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::bounded_cache::bounded;
-use crate::chunk::{BlobInfo, Digest};
+use crate::chunk::{BlobInfo, Digest, Form};
 use crate::image::blob_table::read_blob_table;
 use crate::image::bootstrap::Bootstrap;
 use crate::image::error::ImageError;
@@ -98,8 +98,11 @@ impl Image {
         let Some(trailer) = trailer else {
             let pinned = pin.judge(None, file_digest);
             let pinned = pinned.map_err(|reason| refused(path, reason, None, file_digest))?;
-            let (chunks, layouts) =
-                layout::load_all(&bootstrap, superblock.chunk_table, entries.len())?;
+            let (chunks, layouts) = if superblock.is_tarfs() {
+                (Vec::new(), vec![Digest::default(); entries.len()])
+            } else {
+                layout::load_all(&bootstrap, superblock.chunk_table, &entries)?
+            };
             let blobs = entries.iter().zip(layouts).map(blob_info).collect();
             let root = NodeRef {
                 nid: root_nid,
@@ -307,16 +310,26 @@ fn refused(
 }
 
 fn blob_info((entry, layout): (&BlobEntry, Digest)) -> BlobInfo {
+    // The blob table was read only if it makes sense.
+    let packing = tables::packing(entry).unwrap_or_default();
+    // Chunks of an archive are numbered by its blocks, and lie apart in the
+    // cache.
+    let (chunks, uncompressed_size) = match packing.form {
+        Form::Tar => (
+            u32::try_from(entry.stored_size.div_ceil(512)).unwrap_or(u32::MAX),
+            entry.stored_size.next_multiple_of(512).saturating_mul(8),
+        ),
+        _ => (entry.chunks, entry.uncompressed_size),
+    };
     BlobInfo {
         id: entry.id.clone(),
         algorithm: entry.algorithm,
         compressor: entry.compressor,
-        chunks: entry.chunks,
-        uncompressed_size: entry.uncompressed_size,
+        chunks,
+        uncompressed_size,
         stored_size: entry.stored_size,
         layout,
-        // The blob table was read only if it makes sense.
-        packing: tables::packing(entry).unwrap_or_default(),
+        packing,
     }
 }
 

@@ -62,7 +62,7 @@ impl Tree {
             Self::Erofs(Metadata { superblock, .. }) => Summary {
                 format: Format::RafsV6,
                 inodes: superblock.inodes,
-                blocks: superblock.blocks.into(),
+                blocks: u64::from(superblock.blocks) * superblock.block() / BLOCK,
                 chunk_size: superblock.chunk_size,
                 compressor: superblock.compressor,
                 algorithm: superblock.algorithm,

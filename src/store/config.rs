@@ -59,6 +59,8 @@ pub struct StoreConfig {
     pub cache_retry: Duration,
     /// When bytes are proved.
     pub verify: Verify,
+    /// Whether chunks of which the image gives no digest are served.
+    pub allow_unverified: bool,
     /// How long the read of one chunk may take before it fails.
     pub deadline: Duration,
     /// Most bytes of tags held in memory: 16 per 4 KiB of data, and some per
@@ -73,6 +75,7 @@ impl Default for StoreConfig {
             cache_limit: None,
             cache_retry: Duration::from_secs(5),
             verify: Verify::Always,
+            allow_unverified: false,
             deadline: Duration::from_secs(30),
             tag_budget: 64 << 20,
         }

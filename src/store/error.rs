@@ -16,6 +16,15 @@ pub enum StoreError {
         /// The name, as the image tells it.
         id: String,
     },
+    /// Nothing can be proved of a blob's data.
+    #[error(
+        "Nobody gives the digests of the data in blob {id} (tarfs), so it cannot be proved: convert the \
+         image, or serve it with --allow-unverified"
+    )]
+    NoDigests {
+        /// The blob.
+        id: String,
+    },
     /// More blobs than 16 bits can number.
     #[error("Blob table has {count} blobs, more than 65536: rebuild the image")]
     TooManyBlobs {

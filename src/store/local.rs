@@ -68,6 +68,8 @@ impl Store {
                 }
                 Local::Good(bytes)
             }
+            None if self.is_unproved(chunk) => self.claim(file, chunk),
+            Some(_) if self.is_unproved(chunk) => Local::Damaged("the cache's copy was altered"),
             _ if file.was_evicted(chunk.index) => self.claim(file, chunk),
             _ => Local::Unproved(bytes),
         }

@@ -126,7 +126,8 @@ impl Store {
     /// thread.
     ///
     /// # Errors
-    /// When a blob has a name that is none, or the system has no random bytes.
+    /// When a blob has a name that is none, nothing of it can be proved and that
+    /// is not allowed, or the system has no random bytes.
     pub fn open_with(
         config: StoreConfig,
         sources: Sources,
@@ -141,6 +142,14 @@ impl Store {
         if let Some(bad) = ids.find(|id| !is_blob_name(id.as_bytes())) {
             let id = bad.clone();
             return Err(StoreError::BadBlob { id });
+        }
+        let unproved = |blob: &&BlobInfo| !blob.packing.form.has_digests();
+        if config.verify != Verify::Off
+            && !config.allow_unverified
+            && let Some(blob) = blobs.iter().find(unproved)
+        {
+            let id = blob.id.clone();
+            return Err(StoreError::NoDigests { id });
         }
         let blobs = blobs.into_iter().map(|info| Blob {
             info,

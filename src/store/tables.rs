@@ -29,8 +29,17 @@ pub(super) struct BlobTables {
     loaded: RwLock<Option<Arc<Extents>>>,
     /// Held while they are brought.
     loading: tokio::sync::Mutex<()>,
+    /// Whether they are to be brought anew.
+    stale: AtomicBool,
     /// Whether those in the cache are in doubt.
     doubted: AtomicBool,
+}
+
+impl BlobTables {
+    /// Whether they are there and not in doubt.
+    fn at_hand(&self) -> bool {
+        !self.stale.load(Relaxed) && self.loaded.read().is_some()
+    }
 }
 
 /// Why no tables came.
@@ -74,14 +83,14 @@ impl Store {
         class: Class,
         avoid: Avoid,
     ) -> Result<(), StoreError> {
-        if !self.shares(chunk) || self.extents(chunk.blob).is_some() {
-            return Ok(());
-        }
         let Some(blob) = self.blobs.get(usize::from(chunk.blob)) else {
             return Ok(());
         };
+        if !self.shares(chunk) || blob.tables.at_hand() {
+            return Ok(());
+        }
         let _one_at_a_time = blob.tables.loading.lock().await;
-        if self.extents(chunk.blob).is_some() {
+        if blob.tables.at_hand() {
             return Ok(());
         }
         let Some(places) = blob.info.packing.tables.clone() else {
@@ -98,15 +107,19 @@ impl Store {
         self.fetch_tables(number, &places, class, avoid).await
     }
 
-    /// Takes tables out of use after a chunk failed that they place, unless they
+    /// Has tables brought anew after a chunk failed that they place, unless they
     /// are proved. True: the next ones are to come from a source.
     pub(super) fn doubt_tables(&self, blob: u16) -> bool {
         let Some(blob) = self.blobs.get(usize::from(blob)) else {
             return false;
         };
-        let mut loaded = blob.tables.loaded.write();
-        let doubted = loaded.take_if(|it| !it.is_proved()).is_some();
-        blob.tables.doubted.fetch_or(doubted, Relaxed);
+        let loaded = blob.tables.loaded.read();
+        let doubted = loaded.as_ref().is_some_and(|it| !it.is_proved());
+        if doubted {
+            // They stay for what is under way.
+            blob.tables.doubted.store(true, Relaxed);
+            blob.tables.stale.store(true, Relaxed);
+        }
         doubted
     }
 
@@ -118,6 +131,7 @@ impl Store {
         );
         if let Some(blob) = self.blobs.get(usize::from(blob)) {
             *blob.tables.loaded.write() = Some(Arc::new(extents));
+            blob.tables.stale.store(false, Relaxed);
         }
     }
 

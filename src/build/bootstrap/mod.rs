@@ -130,6 +130,7 @@ pub fn write(
         &proved.root_node,
     );
     let superblock = SuperBlock {
+        block_bits: superblock::BLOCK_BITS,
         root_nid: places.nodes[0].at / SLOT,
         inodes: order.nodes.len() as u64,
         blocks: packed

@@ -17,13 +17,18 @@ pub const DEVICE_SLOT: usize = 128;
 /// stands for the bootstrap.
 pub const BLOBS_MAX: u16 = 255;
 
+/// Blocks of 4096 bytes.
+pub const BLOCK_BITS: u8 = 12;
+
+/// Blocks of 512 bytes, those of tar.
+pub const TAR_BLOCK_BITS: u8 = 9;
+
 const MAGIC: u32 = 0xe0f5_e1e2;
 const COMPAT_RAFS_V6: u32 = 0x4000_0000;
 const INCOMPAT: u32 = 0xc;
 const EXPLICIT_OWNER: u64 = 0x10;
 const HAS_XATTR: u64 = 0x20;
 const ENCRYPTION_NONE: u64 = 0x0100_0000;
-const ENCRYPTED: u64 = 0x0200_0000;
 const INLINED_DIGESTS: u64 = 0x100;
 const TARFS: u64 = 0x200;
 const KNOWN_FLAGS: u64 = 0xffff_ffff & !0xfc00 & !0x00ff_0000;
@@ -31,6 +36,8 @@ const KNOWN_FLAGS: u64 = 0xffff_ffff & !0xfc00 & !0x00ff_0000;
 /// What both superblocks say, checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SuperBlock {
+    /// Logarithm of the block size: [`BLOCK_BITS`] or [`TAR_BLOCK_BITS`].
+    pub block_bits: u8,
     /// Node number of the root directory.
     pub root_nid: u64,
     /// Inodes that the image says it has.
@@ -62,6 +69,16 @@ pub struct SuperBlock {
 }
 
 impl SuperBlock {
+    /// Block size in bytes.
+    pub fn block(&self) -> u64 {
+        1 << self.block_bits.min(BLOCK_BITS)
+    }
+
+    /// Whether chunks are parts of tar archives, without digests.
+    pub fn is_tarfs(&self) -> bool {
+        self.block_bits == TAR_BLOCK_BITS
+    }
+
     /// Parses the first [`AREA`] bytes of a bootstrap.
     ///
     /// # Errors
@@ -77,10 +94,10 @@ impl SuperBlock {
         if u32_at(sb, 8) & COMPAT_RAFS_V6 == 0 {
             return Err("the RAFS v6 feature bit is not set (a plain EROFS image?)".into());
         }
-        if sb[12] == 9 {
-            return Err("block size 512 (tarfs images are not supported)".into());
-        }
-        expect("block size bits", u32::from(sb[12]), 12)?;
+        let block_bits = sb[12];
+        let is_tarfs = u64_at(ext, 0) & TARFS != 0;
+        let wanted = if is_tarfs { TAR_BLOCK_BITS } else { BLOCK_BITS };
+        expect("block size bits", block_bits.into(), wanted.into())?;
         expect("shared xattr block", u32_at(sb, 44), 0)?;
         expect("incompatible features", u32_at(sb, 80), INCOMPAT)?;
         expect("device table slot", u32::from(u16_at(sb, 88)), 11)?;
@@ -90,11 +107,6 @@ impl SuperBlock {
         }
 
         let flags = u64_at(ext, 0);
-        if flags & (TARFS | ENCRYPTED) != 0 {
-            return Err(format!(
-                "flags {flags:#x} (tarfs and encryption are not supported)"
-            ));
-        }
         if flags & !KNOWN_FLAGS != 0 {
             return Err(format!("unknown flags {:#x}", flags & !KNOWN_FLAGS));
         }
@@ -103,6 +115,7 @@ impl SuperBlock {
             return Err(format!("chunk size {chunk_size}"));
         }
         Ok(Self {
+            block_bits,
             root_nid: u64::from(u16_at(sb, 14)),
             inodes: u64_at(sb, 16),
             blocks: u32_at(sb, 36),
@@ -147,7 +160,7 @@ impl SuperBlock {
         };
         put(sb, 0, &MAGIC.to_le_bytes());
         put(sb, 8, &COMPAT_RAFS_V6.to_le_bytes());
-        put(sb, 12, &[12]);
+        put(sb, 12, &[self.block_bits]);
         put(
             sb,
             14,
@@ -234,6 +247,7 @@ mod tests {
 
     fn example() -> SuperBlock {
         SuperBlock {
+            block_bits: BLOCK_BITS,
             root_nid: 128,
             inodes: 3,
             blocks: 7,

@@ -107,6 +107,8 @@ impl HostCache {
     /// When its files cannot be opened or made.
     pub(super) fn blob(&self, blob: &BlobInfo) -> io::Result<Arc<CacheFile>> {
         let opened = self.open()?;
+        // What nothing proves is not shared.
+        let opened = opened.filter(|_| blob.packing.form.has_digests());
         let dir = opened.map(|opened| opened.dir.as_path());
         let file = Arc::new(CacheFile::open(dir, blob, Arc::clone(&self.epoch))?);
         if self.believes {
