@@ -8,7 +8,7 @@ use crate::support::frontend::Config;
 use crate::support::manifest::{difference, of_directory, of_session};
 use crate::support::mount::{self, HostMount};
 
-/// Some of the trees hold no compact inode's time: those have none.
+/// Fails with the first differences.
 fn assert_same(expected: &[String], found: &[String], what: &str) {
     assert!(expected.len() > 100);
     if let Some(text) = difference(expected, found) {

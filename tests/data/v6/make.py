@@ -200,7 +200,7 @@ def tarfs(archive, path):
             parent, _, leaf = name.rpartition("/")
             nodes[parent]["children"][leaf] = name
     meta = 8192
-    at, places = 0, {}
+    at, places = 32, {}  # no inode has the number 0
 
     def directory(name, number):
         parent = name.rpartition("/")[0]
