@@ -26,8 +26,10 @@
 //! * [`trace`] is what was read first, as text.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
-//! * [`bounded_cache`], [`log_limit`], [`path_text`], [`runtime`] and [`socket`] are
-//!   small services for all of them.
+//! * [`attach`] makes mounts out of requests of the API.
+//! * [`bounded_cache`], [`core_dumps`], [`error_chain`], [`inherited`],
+//!   [`log_limit`], [`path_text`], [`runtime`] and [`socket`] are small services
+//!   for all of them.
 //! * [`cipher`] decrypts; [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`oci`] reads and writes OCI images: layouts, archives, registries.
@@ -37,6 +39,7 @@
 //! * [`control`] is the HTTP API of a running daemon, with its metrics.
 //! * [`cli`] is one file per subcommand.
 
+pub mod attach;
 pub mod backend;
 pub mod bounded_cache;
 pub mod build;
@@ -46,13 +49,16 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod convert;
+pub mod core_dumps;
 pub mod destination;
+pub mod error_chain;
 pub mod extent;
 pub mod fs;
 pub mod fuse;
 pub mod fusedev;
 pub mod image;
 pub mod inflate;
+pub mod inherited;
 pub mod log_limit;
 pub mod oci;
 pub mod path_text;

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::chunk::Chunk;
 use crate::cli::image_options::ImageOptions;
-use crate::cli::{Failure, Outcome, chain};
+use crate::cli::{Failure, Outcome};
+use crate::error_chain::chain;
 use crate::fs::walk::{self, Step};
 use crate::image::{Content, Image, ImageError, Node};
 use crate::store::Store;

@@ -40,13 +40,18 @@ impl ControlArguments {
 
     /// A daemon that ends by its own SIGTERM.
     pub(super) fn daemon(&self) -> Arc<Daemon> {
-        Arc::new(Daemon::new(self.id.clone(), &logging::EVENTS, || {
-            let own = nix::unistd::Pid::this();
-            if let Err(error) = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM) {
-                log::error!("Cannot end at the API's request: {error}");
-            }
-        }))
+        daemon(self.id.clone())
     }
+}
+
+/// A daemon that ends by its own SIGTERM.
+pub(super) fn daemon(id: Option<String>) -> Arc<Daemon> {
+    Arc::new(Daemon::new(id, &logging::EVENTS, || {
+        let own = nix::unistd::Pid::this();
+        if let Err(error) = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM) {
+            log::error!("Cannot end at the API's request: {error}");
+        }
+    }))
 }
 
 /// What the API is told about the image that the options name.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 
 use crate::cli::{Failure, Outcome};
@@ -38,29 +39,93 @@ enum Question {
         /// off, error, warn, info, debug or trace.
         level: String,
     },
+    /// Mount an image in the daemon's device.
+    Mount(ToMount),
+    /// Replace what is mounted by another image; what guests have open stays on
+    /// the old one.
+    Remount(ToMount),
+    /// Unmount; done already is as good.
+    Umount {
+        /// Absolute path in the device.
+        mountpoint: String,
+    },
     /// End the daemon.
     Exit,
 }
 
+#[derive(Debug, Args)]
+struct ToMount {
+    /// Absolute path in the device.
+    mountpoint: String,
+    /// The image's metadata; the daemon opens it.
+    #[arg(long, value_name = "FILE")]
+    bootstrap: PathBuf,
+    /// Configuration that says where the blobs are; it is read here and may hold
+    /// `root`, which pins the image.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// File of the image to fetch first; a directory stands for all below it.
+    /// May be given several times.
+    #[arg(long, value_name = "PATH")]
+    prefetch: Vec<String>,
+}
+
+impl ToMount {
+    /// Where the request goes, and its body.
+    fn request(&self) -> Result<(String, serde_json::Value), Failure> {
+        let bootstrap = std::path::absolute(&self.bootstrap)?;
+        let source = bootstrap.to_str();
+        let source = source.ok_or("The path of the bootstrap is not UTF-8")?;
+        let config = std::fs::read_to_string(&self.config).map_err(|error| {
+            format!(
+                "Cannot read configuration {}: {error}",
+                self.config.display()
+            )
+        })?;
+        let files = (!self.prefetch.is_empty()).then_some(&self.prefetch);
+        let body = serde_json::json!({
+            "fs_type": "rafs",
+            "source": source,
+            "config": config,
+            "prefetch_files": files,
+        });
+        Ok((mount_path(&self.mountpoint), body))
+    }
+}
+
+fn mount_path(mountpoint: &str) -> String {
+    let mountpoint = utf8_percent_encode(mountpoint, NON_ALPHANUMERIC);
+    format!("/api/v1/mount?mountpoint={mountpoint}")
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let (method, path, body) = match &arguments.question {
-        Question::Info => (Method::GET, "/api/v1/tidegate/info", None),
-        Question::Metrics => (Method::GET, "/metrics", None),
-        Question::Events => (Method::GET, "/api/v1/daemon/events", None),
-        Question::Config { set: None } => (Method::GET, "/api/v1/config", None),
+        Question::Info => (Method::GET, "/api/v1/tidegate/info".to_owned(), None),
+        Question::Metrics => (Method::GET, "/metrics".to_owned(), None),
+        Question::Events => (Method::GET, "/api/v1/daemon/events".to_owned(), None),
+        Question::Config { set: None } => (Method::GET, "/api/v1/config".to_owned(), None),
         Question::Config { set: Some(key) } => {
             let value = std::io::read_to_string(std::io::stdin())?;
             let body = serde_json::json!({ key: value.trim_end() });
-            (Method::PUT, "/api/v1/config", Some(body))
+            (Method::PUT, "/api/v1/config".to_owned(), Some(body))
         }
         Question::LogLevel { level } => {
             let body = serde_json::json!({ "log_level": level });
-            (Method::PUT, "/api/v1/daemon", Some(body))
+            (Method::PUT, "/api/v1/daemon".to_owned(), Some(body))
         }
-        Question::Exit => (Method::PUT, "/api/v1/daemon/exit", None),
+        Question::Mount(mount) => {
+            let (path, body) = mount.request()?;
+            (Method::POST, path, Some(body))
+        }
+        Question::Remount(mount) => {
+            let (path, body) = mount.request()?;
+            (Method::PUT, path, Some(body))
+        }
+        Question::Umount { mountpoint } => (Method::DELETE, mount_path(mountpoint), None),
+        Question::Exit => (Method::PUT, "/api/v1/daemon/exit".to_owned(), None),
     };
     let body = body.map(|body| body.to_string().into_bytes());
-    let asked = client::ask(&arguments.api_socket, method, path, body);
+    let asked = client::ask(&arguments.api_socket, method, &path, body);
     let text = crate::runtime::handle()?.block_on(asked)?;
     match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(json) => println!("{}", serde_json::to_string_pretty(&json)?),

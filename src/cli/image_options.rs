@@ -1,16 +1,19 @@
 //! The options by which every subcommand names an image.
 
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::attach::{self, HostRules};
 use crate::backend::directory::DirectoryBackend;
 use crate::backend::sources::Sources;
 use crate::chunk::Digest;
-use crate::cli::{Failure, core_dumps, size};
+use crate::cli::{Failure, size};
 use crate::config::{self, Config, Connected, Form, Policy};
+use crate::core_dumps;
 use crate::image::{Allowed, Image, Pin};
 use crate::store::{Store, StoreConfig, Verify};
 
@@ -19,6 +22,28 @@ pub(super) struct ImageOptions {
     /// The image's metadata, as `build` writes it.
     #[arg(long, value_name = "FILE")]
     pub(super) bootstrap: PathBuf,
+    #[command(flatten)]
+    how: ServingOptions,
+}
+
+impl ImageOptions {
+    /// Opens the image's metadata.
+    pub(super) fn open_image(&self) -> Result<Arc<Image>, Failure> {
+        self.how.open_bootstrap(&self.bootstrap)
+    }
+}
+
+impl Deref for ImageOptions {
+    type Target = ServingOptions;
+
+    fn deref(&self) -> &ServingOptions {
+        &self.how
+    }
+}
+
+/// How an image is served, but for which.
+#[derive(Debug, Args)]
+pub(super) struct ServingOptions {
     /// Directory that holds the image's blobs, each named by its SHA-256.
     #[arg(long, value_name = "DIR")]
     blobs: Option<PathBuf>,
@@ -64,28 +89,24 @@ pub(super) struct ImageOptions {
     loaded: OnceLock<Config>,
 }
 
-impl ImageOptions {
-    /// Opens the image's metadata.
-    pub(super) fn open_image(&self) -> Result<Arc<Image>, Failure> {
-        let image = Image::open(&self.bootstrap, self.pin()?)?;
-        let path = self.bootstrap.display();
-        match (image.root_digest(), image.pinned()) {
-            (Some(root), true) => log::info!("{path}: root sha256:{root} is pinned"),
-            (Some(root), false) => {
-                log::warn!("{path}: root sha256:{root} is the image's own and not pinned");
-            }
-            (None, true) => log::info!("{path}: no integrity section; the file is pinned"),
-            (None, false) if image.root_inode_digest().is_some() => {
-                log::warn!(
-                    "{path}: RAFS v5, not pinned; names, owners, modes and xattrs are not checked"
-                );
-            }
-            (None, false) => {
-                log::warn!(
-                    "{path}: no integrity section; only chunk data is checked, metadata is not"
-                );
-            }
+impl ServingOptions {
+    /// What mounts of the API are held to.
+    pub(super) fn rules(&self) -> HostRules {
+        HostRules {
+            policy: self.policy.clone(),
+            require_root: self.require_root,
+            verify: self.verify,
+            deadline: Duration::from_secs(self.deadline),
+            tag_budget: self.tag_budget,
+            cache: self.cache.clone(),
+            cache_limit: self.cache_limit,
         }
+    }
+
+    /// Opens an image's metadata.
+    pub(super) fn open_bootstrap(&self, bootstrap: &Path) -> Result<Arc<Image>, Failure> {
+        let image = Image::open(bootstrap, self.pin()?)?;
+        attach::announce(&image);
         Ok(Arc::new(image))
     }
 
@@ -117,7 +138,9 @@ impl ImageOptions {
             None => {
                 let config = self.config()?;
                 if config.is_remote() {
-                    core_dumps::forbid()?;
+                    core_dumps::forbid().map_err(|error| {
+                        format!("Cannot switch core dumps off to protect credentials: {error}")
+                    })?;
                 }
                 config.connect()?
             }

@@ -1,12 +1,14 @@
 //! The log: lines on standard error, and the last errors for the API.
 
 use std::io::Write as _;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use clap::ValueEnum;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
 
+use crate::cli::log_sink::Sink;
 use crate::control::events::Events;
 
 /// The last errors of this process.
@@ -30,29 +32,65 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Starts logging. Must be called once.
-pub(super) fn start(level: LogLevel, format: LogFormat) {
-    let level = match level {
-        LogLevel::Off => LevelFilter::Off,
-        LogLevel::Error => LevelFilter::Error,
-        LogLevel::Warn => LevelFilter::Warn,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
-        LogLevel::Trace => LevelFilter::Trace,
-    };
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::Off,
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
+}
+
+/// Where lines go; standard error, at once, until logging is started.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// Starts logging into `sink`. Must be called once.
+pub(super) fn start(level: LogLevel, format: LogFormat, sink: Sink) {
     // The level can be changed later; what counts is the maximum of `log`.
     let mut builder = env_logger::Builder::new();
+    if matches!(sink, Sink::Direct) {
+        // The only one that may be a terminal.
+        builder.target(env_logger::Target::Stderr);
+    } else {
+        builder.target(env_logger::Target::Pipe(Box::new(sink.clone())));
+    }
     builder
         .filter_level(LevelFilter::Trace)
         .format_target(false);
     if format == LogFormat::Json {
         builder.format(|out, record| writeln!(out, "{}", json(record)));
     }
+    // A second start would be a mistake of ours; the first one counts.
+    let _ = SINK.set(sink);
     let logger = Logger {
         lines: builder.build(),
     };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
-        log::set_max_level(level);
+        log::set_max_level(level.into());
+    }
+}
+
+/// Has panics told by the log, which waits for nobody.
+pub(super) fn take_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("Thread {:?}: {panic}", std::thread::current().name());
+    }));
+}
+
+/// Prints a line where the log goes, whatever its level.
+pub(super) fn print(text: &str) {
+    let line = format!("{text}\n");
+    SINK.get().unwrap_or(&Sink::Direct).line(line.as_bytes());
+}
+
+/// Waits a moment for what was printed to be read.
+pub(super) fn flush() {
+    if let Some(sink) = SINK.get() {
+        sink.flush();
     }
 }
 

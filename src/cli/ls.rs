@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chunk::Digest;
 use crate::cli::image_options::ImageOptions;
-use crate::cli::{Failure, Outcome, chain};
+use crate::cli::{Failure, Outcome};
+use crate::error_chain::chain;
 use crate::fs::walk::{self, Step, WalkError};
 use crate::image::{Content, FileType, Image, Node};
 use crate::store::Store;

@@ -9,14 +9,17 @@ mod cat;
 mod check;
 mod control_options;
 mod convert;
-mod core_dumps;
 mod ctl;
+mod descriptors;
+mod host;
 mod image_options;
 mod index;
 mod inspect;
+mod log_sink;
 mod logging;
 mod ls;
 mod mount;
+mod nydusd;
 mod prefetch_options;
 mod prove;
 mod serve;
@@ -25,10 +28,15 @@ mod size;
 mod unpack;
 
 use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::error_chain::chain;
+
+use self::log_sink::Sink;
 use self::logging::{LogFormat, LogLevel};
 
 /// Serves container images to microVMs over virtio-fs: lazily, and verified on
@@ -61,6 +69,14 @@ enum Command {
     Prove(prove::Arguments),
     Unpack(unpack::Arguments),
     Ctl(ctl::Arguments),
+    /// Be nydusd: its command line and its API, for Kata Containers and
+    /// nydus-snapshotter. So is a program of this name.
+    #[command(disable_help_flag = true)]
+    Nydusd {
+        /// nydusd's arguments; --help shows them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// What a subcommand can fail with: printed once, with its chain of causes.
@@ -77,41 +93,54 @@ enum Outcome {
 
 /// Parses the arguments of the process and runs its subcommand.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    logging::start(cli.log_level, cli.log_format);
-    let outcome = match cli.command {
+    let mut line: Vec<OsString> = std::env::args_os().collect();
+    let name = line.first().map(Path::new).and_then(Path::file_name);
+    let outcome = if name == Some(OsStr::new("nydusd")) {
+        nydusd::run(line)
+    } else if line.get(1).is_some_and(|word| word == "nydusd") {
+        line.remove(0);
+        nydusd::run(line)
+    } else {
+        dispatch(Cli::parse())
+    };
+    let status = match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Faults) => ExitCode::from(1),
+        Err(error) => {
+            logging::print(&format!("tidegate: {}", chain(error.as_ref())));
+            ExitCode::from(1)
+        }
+    };
+    logging::flush();
+    status
+}
+
+fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
+    // A daemon must not wait for who reads its log; everybody else may.
+    let sink = match cli.command {
+        Command::Serve(_) | Command::Mount(_) => Sink::never_waiting(),
+        _ => Sink::Direct,
+    };
+    if let Command::Nydusd { arguments } = cli.command {
+        let name = [OsString::from("nydusd")];
+        return nydusd::run(name.into_iter().chain(arguments).collect());
+    }
+    logging::start(cli.log_level, cli.log_format, sink);
+    match cli.command {
         Command::Build(arguments) => build::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Mount(arguments) => mount::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Index(arguments) => index::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Prove(arguments) => prove::run(&arguments),
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Cat(arguments) => cat::run(&arguments),
-        Command::Prove(arguments) => prove::run(&arguments),
         Command::Unpack(arguments) => unpack::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
-    };
-    match outcome {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Faults) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("tidegate: {}", chain(error.as_ref()));
-            ExitCode::from(1)
-        }
+        // Started above.
+        Command::Nydusd { .. } => Ok(Outcome::Done),
     }
-}
-
-/// An error and its causes, each said once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -10,6 +10,7 @@ use crate::cli::control_options::{self, ControlArguments};
 use crate::cli::image_options::ImageOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
 use crate::cli::{Failure, Outcome, signals};
+use crate::control::State;
 use crate::fs::ImageFs;
 use crate::fusedev::{self, MountOptions, Mounted};
 use crate::prefetch::Prefetch;
@@ -62,24 +63,30 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut place = slot.lock();
     let (hook, ahead) = (Arc::clone(&slot), Arc::clone(&prefetch));
     let remove = control.remover();
-    signals::handle(Arc::clone(&store), move || {
-        remove();
-        ahead.finish();
-        let Some(mounted) = hook.lock().clone() else {
-            return;
-        };
-        if let Err(error) = mounted.unmount() {
-            log::warn!("{error}");
-        }
-    })?;
+    let stores = vec![("/".to_owned(), Arc::clone(&store))];
+    let shown = stores.clone();
+    signals::handle(
+        move || shown.clone(),
+        move || {
+            remove();
+            ahead.finish();
+            let Some(mounted) = hook.lock().clone() else {
+                return;
+            };
+            if let Err(error) = mounted.unmount() {
+                log::warn!("{error}");
+            }
+        },
+    )?;
     let mounted = Arc::new(fusedev::mount(&arguments.mountpoint, fs, options)?);
     *place = Some(Arc::clone(&mounted));
     drop(place);
     let remove = control.remover();
+    daemon.set_state(State::Running);
     control.start(&daemon)?;
     mounted.wait();
     remove();
     prefetch.finish();
-    signals::report_end(&store);
+    signals::report_end(&stores);
     Ok(Outcome::Done)
 }

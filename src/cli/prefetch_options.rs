@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::attach::scope;
 use crate::cli::{Failure, size};
 use crate::config::PrefetchConfig;
 use crate::prefetch::{Keep, PrefetchOptions, Scope};
@@ -71,16 +72,6 @@ impl PrefetchArguments {
     }
 }
 
-/// What nydusd would prefetch; Tidegate's default where it has no say.
-fn scope(config: Option<&PrefetchConfig>) -> Scope {
-    match config {
-        None => Scope::default(),
-        Some(config) if !config.enable => Scope::Off,
-        Some(config) if config.all => Scope::All,
-        Some(_) => Scope::Table,
-    }
-}
-
 fn keep(text: &str) -> Keep {
     match text.parse() {
         Ok(keep) => keep,
@@ -89,7 +80,7 @@ fn keep(text: &str) -> Keep {
 }
 
 /// Reads a list of absolute paths, one per line; empty lines mean nothing.
-fn read_list(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+pub(super) fn read_list(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     use std::io::Read as _;
 
     let shown = path.display();

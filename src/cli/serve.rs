@@ -1,32 +1,47 @@
-//! `tidegate serve`: an image as a vhost-user-fs device.
+//! `tidegate serve`: images as a vhost-user-fs device.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::control_options::{self, ControlArguments};
-use crate::cli::image_options::ImageOptions;
+use crate::attach::Served;
+use crate::cli::control_options::ControlArguments;
+use crate::cli::descriptors;
+use crate::cli::host::{self, Host};
+use crate::cli::image_options::ServingOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
-use crate::cli::{Failure, Outcome, chain, signals};
-use crate::fs::ImageFs;
+use crate::cli::{Failure, Outcome};
+use crate::control::ShownSource;
+use crate::fs::mounts::MountPath;
 use crate::prefetch::Prefetch;
-use crate::virtio::{self, ServeOptions, Shutdown};
+use crate::virtio::{ServeOptions, Shutdown};
 
-/// Serve an image to a virtual machine: QEMU's vhost-user-fs-pci or
-/// cloud-hypervisor --fs connect to the socket.
+/// Serve images to a virtual machine: QEMU's vhost-user-fs-pci or
+/// cloud-hypervisor --fs connect to the socket. Without --bootstrap the device
+/// is empty until images are mounted through --api-socket (see `ctl mount`).
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Unix socket that the virtual machine monitor connects to.
-    #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "fd")]
+    socket: Option<PathBuf>,
+    /// Descriptor of a Unix socket that listens already, in place of --socket.
+    #[arg(long, value_name = "N", conflicts_with = "socket")]
+    fd: Option<i32>,
+    /// The metadata of an image that is served from the start, as `build`
+    /// writes it.
+    #[arg(long, value_name = "FILE", required_unless_present = "api_socket")]
+    bootstrap: Option<PathBuf>,
     #[command(flatten)]
-    image: ImageOptions,
+    image: ServingOptions,
     #[command(flatten)]
     prefetch: PrefetchArguments,
     #[command(flatten)]
     control: ControlArguments,
+    /// File that holds the process id while the daemon runs.
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
     /// Request queues, each served by a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 4)]
     request_queues: usize,
@@ -42,52 +57,61 @@ pub(super) struct Arguments {
     exit_on_disconnect: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<Outcome, Failure> {
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let listener = arguments.fd.map(host::listener).transpose()?;
     let control = arguments.control.bind()?;
-    let image = arguments.image.open_image()?;
-    let connected = arguments.image.connect()?;
-    let store = arguments.image.open_store_over(&image, connected.sources)?;
-    let cache = arguments.image.cache_dir()?;
-    let prefetch = arguments.prefetch.options(
-        cache.as_deref(),
-        arguments.image.config()?.prefetch.as_ref(),
-    )?;
-    let prefetch = Arc::new(Prefetch::start(&prefetch, &image, &store)?);
+    descriptors::raise_to_hard();
     let shutdown = Shutdown::new()?;
-    let (hook, ahead, remove) = (shutdown.clone(), Arc::clone(&prefetch), control.remover());
-    signals::handle(Arc::clone(&store), move || {
-        hook.remove_socket();
-        remove();
-        ahead.finish();
-    })?;
-    let daemon = arguments.control.daemon();
+    let host = Host::start(
+        arguments.control.daemon(),
+        control,
+        arguments.image.rules(),
+        arguments.pid_file.as_deref(),
+    )?;
+    let hook = shutdown.clone();
+    host.end_at_signals(move || hook.remove_socket())?;
+    if let Some(bootstrap) = &arguments.bootstrap {
+        let served = first_image(arguments, bootstrap)?;
+        host.attacher.mount_served(&MountPath::default(), served)?;
+    }
+    let socket = match (&arguments.socket, arguments.fd) {
+        (Some(path), _) => path.clone(),
+        (None, fd) => format!("descriptor {}", fd.unwrap_or(-1)).into(),
+    };
     let options = ServeOptions {
+        listener,
         request_queues: arguments.request_queues,
         queue_size: arguments.queue_size,
         busy_poll: Duration::from_micros(arguments.busy_poll),
         exit_on_disconnect: arguments.exit_on_disconnect,
-        ..ServeOptions::new(arguments.socket)
+        ..ServeOptions::new(socket)
     };
-    let served = (&image, &store);
-    let instance = control_options::instance(
-        &arguments.image,
-        served,
-        &prefetch,
-        &options.stats,
-        connected.registries,
-    )?;
-    daemon.insert("/", instance);
-    let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
-    let fs = Arc::new(fs);
-    let remove = control.remover();
-    virtio::serve(&options, fs, &shutdown, || {
-        log::info!("Listening on {}", options.socket.display());
-        if let Err(error) = control.start(&daemon) {
-            log::error!("{}", chain(&error));
-        }
-    })?;
-    remove();
-    prefetch.finish();
-    signals::report_end(&store);
+    host.serve(&options, &shutdown)?;
+    host.finish();
     Ok(Outcome::Done)
+}
+
+/// The image that the command line names.
+fn first_image(arguments: &Arguments, bootstrap: &Path) -> Result<Served, Failure> {
+    let options = &arguments.image;
+    let image = options.open_bootstrap(bootstrap)?;
+    let connected = options.connect()?;
+    let store = options.open_store_over(&image, connected.sources)?;
+    let cache = options.cache_dir()?;
+    let config = options.config()?.prefetch.as_ref();
+    let prefetch = arguments.prefetch.options(cache.as_deref(), config)?;
+    let prefetch = Arc::new(Prefetch::start(&prefetch, &image, &store)?);
+    let sources = options.sources()?.into_iter();
+    Ok(Served {
+        image,
+        store,
+        prefetch,
+        sources: sources
+            .map(|(kind, config)| ShownSource { kind, config })
+            .collect(),
+        registries: connected.registries,
+        verify: options.verify(),
+        cache,
+        cache_limit: options.cache_limit()?,
+    })
 }

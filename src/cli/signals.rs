@@ -9,7 +9,11 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::cli::logging;
 use crate::store::Store;
+
+/// What is served, by mountpoint.
+pub(super) type Stores = Vec<(String, Arc<Store>)>;
 
 /// Starts the thread that waits for signals. On the first that ends the
 /// process it calls `end`, logs the counters and exits with status 0, whatever
@@ -17,17 +21,21 @@ use crate::store::Store;
 ///
 /// # Errors
 /// When the handlers or the thread cannot be had.
-pub(super) fn handle(store: Arc<Store>, end: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(super) fn handle(
+    stores: impl Fn() -> Stores + Send + 'static,
+    end: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
     let wait = move || {
         for signal in signals.forever() {
             if signal != SIGUSR1 {
                 break;
             }
-            report(&store);
+            report(&stores());
         }
         end();
-        report_end(&store);
+        report_end(&stores());
+        logging::flush();
         process::exit(0);
     };
     thread::Builder::new()
@@ -39,16 +47,23 @@ pub(super) fn handle(store: Arc<Store>, end: impl FnOnce() + Send + 'static) -> 
 
 /// Prints the counters for the last time. Of the thread for signals and the
 /// main thread, which may both come to the end, only the first does.
-pub(super) fn report_end(store: &Store) {
+pub(super) fn report_end(stores: &Stores) {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.swap(true, Ordering::Relaxed) {
-        report(store);
+        report(stores);
     }
 }
 
-/// Prints the counters on standard error: `counters ` and a line of JSON.
-fn report(store: &Store) {
-    if let Ok(counters) = serde_json::to_string(&store.counters().snapshot()) {
-        eprintln!("counters {counters}");
+/// Prints the counters on standard error: `counters ` and a line of JSON for
+/// each mount, with its mountpoint unless that is the root.
+fn report(stores: &Stores) {
+    for (mountpoint, store) in stores {
+        let Ok(mut counters) = serde_json::to_value(store.counters().snapshot()) else {
+            continue;
+        };
+        if mountpoint != "/" {
+            counters["mountpoint"] = mountpoint.as_str().into();
+        }
+        logging::print(&format!("counters {counters}"));
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::events::Events;
+use super::mounts::Mounts;
 use crate::backend::registry::credentials::Credentials;
 use crate::fuse::Stats;
 use crate::image::Image;
@@ -22,7 +24,35 @@ pub struct Daemon {
     /// The last errors of the process.
     pub events: &'static Events,
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
+    state: AtomicU8,
+    mounts: OnceLock<Arc<dyn Mounts>>,
     exit: Box<dyn Fn() + Send + Sync>,
+}
+
+/// How far a daemon is, in nydusd's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// It is being set up.
+    Init,
+    /// It can serve, and nobody can connect yet.
+    Ready,
+    /// It serves whoever connects.
+    Running,
+    /// It is ending.
+    Stopped,
+}
+
+impl State {
+    /// The name that nydusd's clients know.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Init => "INIT",
+            Self::Ready => "READY",
+            Self::Running => "RUNNING",
+            Self::Stopped => "STOPPED",
+        }
+    }
 }
 
 /// An image that is served.
@@ -69,16 +99,52 @@ impl Daemon {
             id,
             events,
             instances: RwLock::default(),
+            state: AtomicU8::new(State::Init as u8),
+            mounts: OnceLock::new(),
             exit: Box::new(exit),
         }
     }
 
-    /// Notes that an image is served at `mountpoint`.
+    /// Notes that an image is served at `mountpoint`, in the place of another if
+    /// there was one.
     pub fn insert(&self, mountpoint: &str, instance: Instance) {
         let instance = Arc::new(instance);
-        self.instances
+        let old = self
+            .instances
             .write()
             .insert(mountpoint.to_owned(), instance);
+        drop(old);
+    }
+
+    /// Notes that nothing is served at `mountpoint` any more.
+    pub fn remove(&self, mountpoint: &str) {
+        let gone = self.instances.write().remove(mountpoint);
+        // What it held is released outside the lock.
+        drop(gone);
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Init,
+            1 => State::Ready,
+            2 => State::Running,
+            _ => State::Stopped,
+        }
+    }
+
+    /// Notes how far it is; it never goes back.
+    pub fn set_state(&self, state: State) {
+        self.state.fetch_max(state as u8, Ordering::AcqRel);
+    }
+
+    /// Names what makes mounts. The first one counts.
+    pub fn set_mounts(&self, mounts: Arc<dyn Mounts>) {
+        let _ = self.mounts.set(mounts);
+    }
+
+    pub(super) fn mounts(&self) -> Option<Arc<dyn Mounts>> {
+        self.mounts.get().cloned()
     }
 
     /// All that is served, by mountpoint.

@@ -4,6 +4,7 @@
 //! * [`Daemon`] is what the API tells about and acts on: a table of
 //!   [`Instance`]s, one per image that is served, and what ends the process.
 //! * [`Bound`] holds the sockets, bound early; `router` says what answers where.
+//! * [`Mounts`] makes and removes them at the API's request.
 //! * `nydusd` answers as nydusd does, `info` adds what only Tidegate knows,
 //!   `credentials` replaces them while they are used.
 //! * [`metrics`] is the table of everything that is measured.
@@ -23,11 +24,13 @@ pub mod events;
 mod info;
 mod limit;
 pub mod metrics;
+mod mounts;
 mod nydusd;
 mod router;
 mod server;
 #[cfg(test)]
 mod tests;
 
-pub use self::daemon::{Daemon, Instance, ShownSource};
+pub use self::daemon::{Daemon, Instance, ShownSource, State};
+pub use self::mounts::{MountRefusal, MountRequest, Mounts};
 pub use self::server::{Bound, ControlError};

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, Refusal};
-use super::daemon::{Daemon, Instance};
+use super::daemon::{Daemon, Instance, State as Progress};
 use crate::fuse::stats::OPERATIONS;
 
 /// Time for the answer to leave before the process ends.
@@ -65,12 +65,24 @@ pub(super) async fn daemon(State(daemon): State<Arc<Daemon>>) -> Response {
             (mountpoint, shown)
         })
         .collect();
+    let mut shown = about(&daemon);
+    shown["backend_collection"] = json!(backends);
+    answer::json(&shown)
+}
+
+/// `GET /api/v2/daemon`
+pub(super) async fn daemon_v2(State(daemon): State<Arc<Daemon>>) -> Response {
+    answer::json(&about(&daemon))
+}
+
+/// Version, name and state. Clients want all five texts of the version.
+fn about(daemon: &Daemon) -> Value {
     let profile = if cfg!(debug_assertions) {
         "debug"
     } else {
         "release"
     };
-    answer::json(&json!({
+    json!({
         "version": {
             "package_ver": env!("CARGO_PKG_VERSION"),
             "git_commit": "",
@@ -80,9 +92,8 @@ pub(super) async fn daemon(State(daemon): State<Arc<Daemon>>) -> Response {
         },
         "id": daemon.id,
         "supervisor": null,
-        "state": "RUNNING",
-        "backend_collection": backends,
-    }))
+        "state": daemon.state().name(),
+    })
 }
 
 /// `PUT /api/v1/daemon`
@@ -108,6 +119,35 @@ pub(super) async fn exit(State(daemon): State<Arc<Daemon>>) -> Response {
         daemon.exit();
     });
     StatusCode::NO_CONTENT.into_response()
+}
+
+/// `PUT /api/v1/daemon/start`: a daemon starts by itself, so this asks for what
+/// is or will be.
+pub(super) async fn start(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refusal> {
+    match daemon.state() {
+        Progress::Stopped => Err(Refusal::bad("The daemon is ending")),
+        Progress::Init | Progress::Ready | Progress::Running => {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+    }
+}
+
+/// `PUT /api/v1/daemon/fuse/sendfd` and `/takeover`
+pub(super) async fn hand_over() -> Refusal {
+    Refusal::unsupported("A running mount cannot be handed from one daemon to another")
+}
+
+/// `GET /api/v1/metrics/inflight`: 204 is nydusd's answer when nothing is under
+/// way.
+pub(super) async fn inflight() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// `GET /api/v1/metrics/files` and `/pattern`
+pub(super) async fn not_recorded() -> Refusal {
+    Refusal::unsupported(
+        "Files are not counted one by one; see --record-trace for what is read first",
+    )
 }
 
 /// `GET /api/v1/daemon/events`

@@ -7,14 +7,17 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 
 use super::answer::Refusal;
 use super::daemon::Daemon;
-use super::{credentials, info, metrics, nydusd};
+use super::{credentials, info, metrics, mounts, nydusd};
 
 /// Longest body of a request, in bytes.
 const BODY_MAX: usize = 1 << 20;
+
+/// Longest body of a mount, which holds a configuration and a list of files.
+const MOUNT_MAX: usize = 16 << 20;
 
 /// What a collector of metrics must be told to parse.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,10 +30,27 @@ pub(super) fn api(daemon: Arc<Daemon>) -> Router {
             "/api/v1/daemon",
             get(nydusd::daemon).put(nydusd::set_log_level),
         )
+        .route(
+            "/api/v2/daemon",
+            get(nydusd::daemon_v2).put(nydusd::set_log_level),
+        )
         .route("/api/v1/daemon/exit", put(nydusd::exit))
+        .route("/api/v1/daemon/start", put(nydusd::start))
+        .route("/api/v1/daemon/fuse/sendfd", put(nydusd::hand_over))
+        .route("/api/v1/daemon/fuse/takeover", put(nydusd::hand_over))
         .route("/api/v1/daemon/events", get(nydusd::events))
         .route("/api/v1/daemon/backend", get(nydusd::backend))
+        .route(
+            "/api/v1/mount",
+            post(mounts::mount)
+                .put(mounts::remount)
+                .delete(mounts::unmount)
+                .layer(DefaultBodyLimit::max(MOUNT_MAX)),
+        )
         .route("/api/v1/metrics", get(nydusd::fs_metrics))
+        .route("/api/v1/metrics/inflight", get(nydusd::inflight))
+        .route("/api/v1/metrics/files", get(nydusd::not_recorded))
+        .route("/api/v1/metrics/pattern", get(nydusd::not_recorded))
         .route("/api/v1/metrics/backend", get(nydusd::backend_metrics))
         .route("/api/v1/metrics/blobcache", get(nydusd::cache_metrics))
         .route(

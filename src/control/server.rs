@@ -11,8 +11,9 @@ use super::limit::Limited;
 use super::router;
 use crate::socket::{self, SocketError, SocketFile};
 
-/// Most connections at once, each for the API and for metrics.
-const CONNECTIONS: usize = 64;
+/// Most connections at once, each for the API and for metrics. Kata's runtimes
+/// make one per question and leave them open.
+const CONNECTIONS: usize = 512;
 
 /// Why nobody can ask.
 #[derive(Debug, thiserror::Error)]

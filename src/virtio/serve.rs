@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,9 @@ const MAX_TAG: usize = 36;
 pub struct ServeOptions {
     /// Where to listen.
     pub socket: PathBuf,
+    /// A socket that listens already, in the place of one that is made at
+    /// `socket`; its file, if it has one, is left alone.
+    pub listener: Option<Arc<UnixListener>>,
     /// Queues for requests, 1 to 63, each with a thread; one more for high
     /// priority comes on top.
     pub request_queues: usize,
@@ -53,6 +57,7 @@ impl ServeOptions {
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
             socket: socket.into(),
+            listener: None,
             request_queues: 4,
             queue_size: 1024,
             tag: None,
@@ -129,8 +134,17 @@ pub fn serve(
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     options.check()?;
-    let (listener, file) = listen(&options.socket)?;
-    shutdown.guard(file);
+    let listener = match &options.listener {
+        Some(given) => given.try_clone().map_err(|source| ServeError::Accept {
+            path: options.socket.clone(),
+            source,
+        })?,
+        None => {
+            let (listener, file) = listen(&options.socket)?;
+            shutdown.guard(file);
+            listener
+        }
+    };
     let result = accept_all(options, Listener::from(listener), fs, shutdown, ready);
     shutdown.remove_socket();
     result
