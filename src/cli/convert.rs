@@ -8,10 +8,11 @@ use clap::Args;
 use crate::backend::registry::credentials::{Credentials, docker_config};
 use crate::build::options::BuildOptions;
 use crate::cli::build::{CompressorName, DigestName};
-use crate::cli::{Failure, Outcome, core_dumps, size};
+use crate::cli::{Failure, Outcome, size};
 use crate::convert::progress::Progress;
 use crate::convert::report::{Report, Totals};
 use crate::convert::{Form, Options, reverse, run as convert, temporary_work};
+use crate::core_dumps;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Place;
 use crate::oci::repository::{Access, PlainHttp};
@@ -89,7 +90,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let started = Instant::now();
-    core_dumps::forbid()?;
+    core_dumps::forbid()
+        .map_err(|error| format!("Cannot switch core dumps off to protect credentials: {error}"))?;
     let temporary = match &arguments.work {
         None => Some(temporary_work()?),
         Some(dir) => {

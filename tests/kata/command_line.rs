@@ -4,15 +4,16 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
 
 use crate::clients::{BOTH, Client};
-use crate::rig::{API, PROGRAM, api, image_body, line, mount, start};
+use crate::rig::{API, PROGRAM, api, image_body, line, mount, start, until};
 use crate::support::daemon::{Daemon, SOCKET, WORK};
 use crate::support::frontend::Config;
 use crate::support::image::{self, FILE};
 
 fn running(daemon: &Daemon) {
     for client in BOTH {
-        let answer = client.daemon(&api(daemon));
-        assert_eq!(answer.json()["state"], "RUNNING");
+        until("it runs", || {
+            client.daemon(&api(daemon)).json()["state"] == "RUNNING"
+        });
     }
 }
 

@@ -26,8 +26,13 @@ pub(crate) fn line<'a>(api: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 /// Starts a daemon.
 pub(crate) fn start(more: &[&str]) -> Daemon {
-    let api = format!("{WORK}/{API}");
-    Daemon::command(&line(&api, more)).unwrap()
+    let socket = format!("{WORK}/{API}");
+    let daemon = Daemon::command(&line(&socket, more)).unwrap();
+    // It listens a moment before it says so.
+    until("the daemon runs", || {
+        Client::Go.daemon(&api(&daemon)).json()["state"] == "RUNNING"
+    });
+    daemon
 }
 
 /// Its API.
