@@ -5,12 +5,13 @@
 //!   [`Mounts`] of the API, and subcommands hand their first image to it.
 //! * [`HostRules`] is what the host demands of every mount, whatever a request
 //!   says.
-//! * `open` makes an image ready to be served out of a request. A mount of another
-//!   kind gets a file of its own beside it, and an arm in `open::prepare`.
+//! * `open` makes an image ready to be served out of a request, `directory` a
+//!   directory of the host.
 //!
 //! May use: `config`, `control`, `fs`, `image`, `prefetch`, `store`, `runtime`.
 //! Used by: `cli`.
 
+mod directory;
 mod open;
 mod rules;
 
@@ -20,13 +21,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use self::open::Prepared;
 pub use self::open::{AttachError, Served, announce, scope};
 pub use self::rules::{HOST_POLICY, HostRules};
 
 use crate::control::{Daemon, Instance, MountRefusal, MountRequest, Mounts};
 use crate::error_chain::chain;
-use crate::fs::ImageFs;
 use crate::fs::mounts::{MountPath, MountTree};
+use crate::fs::passthrough::PassthroughFs;
+use crate::fs::{FileSystem, ImageFs};
 use crate::fuse::Stats;
 use crate::prefetch::Prefetch;
 use crate::store::Store;
@@ -91,11 +94,44 @@ impl Attacher {
         if ours {
             table.pending.remove(path);
         }
-        let served = prepared?;
+        let prepared = prepared?;
         if !ours {
             return Err(AttachError::Unmounted(path.clone()));
         }
-        self.put(&mut table, path, served, replace)
+        match prepared {
+            Prepared::Image(served) => self.put(&mut table, path, *served, replace),
+            Prepared::Directory(fs) => {
+                self.put_fs(path, fs, Arc::default(), replace)?;
+                self.daemon.remove(&path.to_string());
+                let old = table.live.remove(path);
+                log::info!("Mounted the directory {} at {path}", request.source);
+                finish_aside(old);
+                Ok(())
+            }
+        }
+    }
+
+    /// Mounts a directory of the host.
+    ///
+    /// # Errors
+    /// When the place is taken.
+    pub fn mount_directory(&self, path: &MountPath, fs: PassthroughFs) -> Result<(), AttachError> {
+        self.put_fs(path, Arc::new(fs), Arc::default(), false)
+    }
+
+    fn put_fs(
+        &self,
+        path: &MountPath,
+        fs: Arc<dyn FileSystem>,
+        stats: Arc<Stats>,
+        replace: bool,
+    ) -> Result<(), AttachError> {
+        if replace {
+            self.tree.remount(path, fs, stats)?;
+        } else {
+            self.tree.mount(path, fs, stats)?;
+        }
+        Ok(())
     }
 
     /// Mounts an image that is open already.
@@ -194,11 +230,7 @@ impl Attacher {
         };
         let fs = ImageFs::new(Arc::clone(&served.image), Arc::clone(&served.store));
         let fs = Arc::new(fs.noting(served.prefetch.touches()));
-        if replace {
-            self.tree.remount(path, fs, Arc::clone(&stats))?;
-        } else {
-            self.tree.mount(path, fs, Arc::clone(&stats))?;
-        }
+        self.put_fs(path, fs, Arc::clone(&stats), replace)?;
         let bootstrap = served.image.path().display().to_string();
         let instance = Instance {
             prefetch: Arc::clone(served.prefetch.progress()),

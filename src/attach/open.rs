@@ -4,12 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::directory;
 use super::rules::HostRules;
 use crate::backend::registry::credentials::Credentials;
 use crate::config::{self, Config, ConfigError, PrefetchConfig, SourcesError};
 use crate::control::{MountRequest, ShownSource};
 use crate::core_dumps;
 use crate::fs::mounts::{MountPath, TreeError};
+use crate::fs::passthrough::{PassthroughError, PassthroughFs, UnknownCache};
 use crate::image::{Image, ImageError, Pin};
 use crate::prefetch::{Prefetch, PrefetchError, PrefetchOptions, Scope};
 use crate::store::{Store, StoreConfig, StoreError, Verify};
@@ -34,11 +36,17 @@ pub enum AttachError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// No such kind of file system.
-    #[error("File system type {0:?} is not known; rafs is")]
+    #[error("File system type {0:?} is not known; rafs and passthrough_fs are")]
     UnknownType(String),
-    /// Directories of the host.
-    #[error("This version mounts images and no directories of the host: {0} is not mounted")]
-    Directory(PathBuf),
+    /// A directory of the host cannot be passed through.
+    #[error(transparent)]
+    Directory(#[from] PassthroughError),
+    /// Its configuration is no JSON object of the known form.
+    #[error("The configuration of the directory cannot be used")]
+    DirectoryConfig(#[source] serde_json::Error),
+    /// No such mode.
+    #[error(transparent)]
+    Cache(#[from] UnknownCache),
     /// A path of the list is none.
     #[error("{0:?} in prefetch_files is no absolute path")]
     PrefetchFile(String),
@@ -62,6 +70,14 @@ pub enum AttachError {
     CoreDumps(#[source] io::Error),
 }
 
+/// What can be served.
+pub(super) enum Prepared {
+    /// An image.
+    Image(Box<Served>),
+    /// A directory of the host.
+    Directory(Arc<PassthroughFs>),
+}
+
 /// An image that can be served.
 pub struct Served {
     /// Its metadata.
@@ -83,11 +99,11 @@ pub struct Served {
 }
 
 /// Makes what a request asks for ready to be served.
-pub(super) fn prepare(rules: &HostRules, request: &MountRequest) -> Result<Served, AttachError> {
+pub(super) fn prepare(rules: &HostRules, request: &MountRequest) -> Result<Prepared, AttachError> {
     match request.fs_type.as_str() {
-        "rafs" => image(rules, request),
+        "rafs" => Ok(Prepared::Image(Box::new(image(rules, request)?))),
         "passthrough_fs" | "passthroughfs" | "passthrough" => {
-            Err(AttachError::Directory(request.source.clone().into()))
+            Ok(Prepared::Directory(Arc::new(directory::prepare(request)?)))
         }
         other => Err(AttachError::UnknownType(other.chars().take(64).collect())),
     }

@@ -1,6 +1,6 @@
 //! `tidegate ctl`: asks a running daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -39,7 +39,7 @@ enum Question {
         /// off, error, warn, info, debug or trace.
         level: String,
     },
-    /// Mount an image in the daemon's device.
+    /// Mount an image, or a directory of the host, in the daemon's device.
     Mount(ToMount),
     /// Replace what is mounted by another image; what guests have open stays on
     /// the old one.
@@ -58,12 +58,16 @@ struct ToMount {
     /// Absolute path in the device.
     mountpoint: String,
     /// The image's metadata; the daemon opens it.
-    #[arg(long, value_name = "FILE")]
-    bootstrap: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "directory")]
+    bootstrap: Option<PathBuf>,
+    /// A directory of the daemon's host, for reading and writing, in the place of
+    /// an image.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["bootstrap", "prefetch"])]
+    directory: Option<PathBuf>,
     /// Configuration that says where the blobs are; it is read here and may hold
-    /// `root`, which pins the image.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// `root`, which pins the image. For a directory it says how it is served.
+    #[arg(long, value_name = "FILE", required_unless_present = "directory")]
+    config: Option<PathBuf>,
     /// File of the image to fetch first; a directory stands for all below it.
     /// May be given several times.
     #[arg(long, value_name = "PATH")]
@@ -73,24 +77,28 @@ struct ToMount {
 impl ToMount {
     /// Where the request goes, and its body.
     fn request(&self) -> Result<(String, serde_json::Value), Failure> {
-        let bootstrap = std::path::absolute(&self.bootstrap)?;
-        let source = bootstrap.to_str();
-        let source = source.ok_or("The path of the bootstrap is not UTF-8")?;
-        let config = std::fs::read_to_string(&self.config).map_err(|error| {
-            format!(
-                "Cannot read configuration {}: {error}",
-                self.config.display()
-            )
-        })?;
+        let (fs_type, source) = match (&self.directory, &self.bootstrap) {
+            (Some(directory), _) => ("passthrough_fs", directory),
+            (None, Some(bootstrap)) => ("rafs", bootstrap),
+            (None, None) => return Err("--bootstrap or --directory is needed".into()),
+        };
+        let source = std::path::absolute(source)?;
+        let source = source.to_str().ok_or("What to mount is not UTF-8")?;
+        let config = self.config.as_deref().map(read_config).transpose()?;
         let files = (!self.prefetch.is_empty()).then_some(&self.prefetch);
         let body = serde_json::json!({
-            "fs_type": "rafs",
+            "fs_type": fs_type,
             "source": source,
-            "config": config,
+            "config": config.unwrap_or_default(),
             "prefetch_files": files,
         });
         Ok((mount_path(&self.mountpoint), body))
     }
+}
+
+fn read_config(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path);
+    Ok(text.map_err(|error| format!("Cannot read configuration {}: {error}", path.display()))?)
 }
 
 fn mount_path(mountpoint: &str) -> String {

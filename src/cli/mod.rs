@@ -11,6 +11,7 @@ mod control_options;
 mod convert;
 mod ctl;
 mod descriptors;
+mod directory_options;
 mod host;
 mod image_options;
 mod index;

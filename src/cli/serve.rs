@@ -9,6 +9,7 @@ use clap::Args;
 use crate::attach::Served;
 use crate::cli::control_options::ControlArguments;
 use crate::cli::descriptors;
+use crate::cli::directory_options::DirectoryOptions;
 use crate::cli::host::{self, Host};
 use crate::cli::image_options::ServingOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
@@ -21,6 +22,7 @@ use crate::virtio::{ServeOptions, Shutdown};
 /// Serve images to a virtual machine: QEMU's vhost-user-fs-pci or
 /// cloud-hypervisor --fs connect to the socket. Without --bootstrap the device
 /// is empty until images are mounted through --api-socket (see `ctl mount`).
+/// --shared-dir serves a directory of the host as virtiofsd does.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Unix socket that the virtual machine monitor connects to.
@@ -31,8 +33,10 @@ pub(super) struct Arguments {
     fd: Option<i32>,
     /// The metadata of an image that is served from the start, as `build`
     /// writes it.
-    #[arg(long, value_name = "FILE", required_unless_present = "api_socket")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["api_socket", "shared_dir"])]
     bootstrap: Option<PathBuf>,
+    #[command(flatten)]
+    directory: DirectoryOptions,
     #[command(flatten)]
     image: ServingOptions,
     #[command(flatten)]
@@ -70,9 +74,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     )?;
     let hook = shutdown.clone();
     host.end_at_signals(move || hook.remove_socket())?;
+    let mut at = MountPath::default();
+    if let Some(fs) = arguments.directory.open()? {
+        host.attacher.tree().expect_directories();
+        host.attacher.mount_directory(&at, fs)?;
+        at = DirectoryOptions::IMAGE_BESIDE.parse()?;
+    }
     if let Some(bootstrap) = &arguments.bootstrap {
         let served = first_image(arguments, bootstrap)?;
-        host.attacher.mount_served(&MountPath::default(), served)?;
+        host.attacher.mount_served(&at, served)?;
     }
     let socket = match (&arguments.socket, arguments.fd) {
         (Some(path), _) => path.clone(),

@@ -134,7 +134,13 @@ fn what_cannot_be_done_is_refused_as_the_runtimes_expect() {
         ),
         ("PUT", &path, good.clone(), 500, "Nothing is mounted"),
         ("POST", &path, of("ext4", "/x", "{}"), 500, "ext4"),
-        ("POST", &path, of("passthrough_fs", "/tmp", ""), 500, "/tmp"),
+        (
+            "POST",
+            &path,
+            of("passthrough_fs", "/none", ""),
+            500,
+            "/none",
+        ),
         (
             "POST",
             &path,

@@ -121,9 +121,9 @@ fn wrong_command_lines_are_refused_with_a_reason() {
                 "--apisock",
                 sock,
                 "--shared-dir",
-                "/tmp",
+                "/none",
             ],
-            "--shared-dir",
+            "/none",
         ),
         (
             &["virtiofs", "--sock", "s", "--apisock", sock, "-B", "/none"],

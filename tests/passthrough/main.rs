@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod guest;
 mod host;
 mod random;
 mod rig;

@@ -90,7 +90,7 @@ pub(super) struct FsOptions {
     /// --config.
     #[arg(short = 'D', long, value_name = "DIR")]
     pub(super) localfs_dir: Option<PathBuf>,
-    /// Directory of the host to serve: not supported.
+    /// Directory of the host to serve, for reading and writing.
     #[arg(short = 's', long, value_name = "DIR")]
     pub(super) shared_dir: Option<PathBuf>,
     /// Files to fetch first: one absolute path per line.

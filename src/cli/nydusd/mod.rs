@@ -23,6 +23,7 @@ use super::{Failure, Outcome, control_options, descriptors, prefetch_options};
 use crate::attach::{HOST_POLICY, HostRules};
 use crate::control::{Bound, MountRequest};
 use crate::fs::mounts::MountPath;
+use crate::fs::passthrough::{Options, PassthroughFs};
 
 /// Descriptors that are asked for, as by nydusd.
 const DESCRIPTORS: u64 = 1_000_000;
@@ -85,11 +86,13 @@ fn host(global: &Global, control: Bound) -> Result<Host, Failure> {
 /// Mounts what the command line names, if it names anything.
 fn mount_first(host: &Host, global: &Global, options: &FsOptions) -> Result<(), Failure> {
     if let Some(dir) = &options.shared_dir {
-        let dir = dir.display();
-        return Err(format!(
-            "This version serves images and no directories of the host: leave --shared-dir {dir} out"
-        )
-        .into());
+        let fs = PassthroughFs::new(dir, Options::default())?;
+        let at: MountPath = options.virtual_mountpoint.parse()?;
+        if options.bootstrap.is_some() {
+            return Err("--shared-dir and --bootstrap exclude each other; mount one of them through --apisock".into());
+        }
+        host.attacher.mount_directory(&at, fs)?;
+        return Ok(());
     }
     if options.dedup_db.is_some() {
         log::warn!("--dedup-db is left out: chunks of other images are found in the cache");

@@ -29,6 +29,8 @@ pub(super) fn run(
     let host = host(global, control)?;
     let hook = shutdown.clone();
     host.end_at_signals(move || hook.remove_socket())?;
+    // Kata mounts a directory beside the images before the guest starts.
+    host.attacher.tree().expect_directories();
     mount_first(&host, global, &arguments.fs)?;
     let socket = match (&arguments.sock, arguments.fd) {
         (Some(path), _) => path.clone(),

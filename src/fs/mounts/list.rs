@@ -13,7 +13,7 @@ const DIRECTORY: u8 = 4;
 
 /// Cookies from here on are serials of names that the tree adds; those below
 /// are the file system's.
-const ADDED: u64 = 1 << 62;
+const ADDED: u64 = 1 << 63;
 
 /// What takes entries, with LOOKUPs if it wants them.
 type Add<'a> = &'a mut dyn FnMut(DirEntry<'_>, Option<Entry>) -> bool;
