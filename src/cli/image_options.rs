@@ -152,7 +152,7 @@ impl ServingOptions {
         self.open_store_with(image, self.connect()?.sources, self.verify)
     }
 
-    /// Opens a store over sources that [`ImageOptions::connect`] set up.
+    /// Opens a store over sources that [`ServingOptions::connect`] set up.
     pub(super) fn open_store_over(
         &self,
         image: &Arc<Image>,
