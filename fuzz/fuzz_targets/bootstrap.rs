@@ -9,6 +9,7 @@
 #![no_main]
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::fs::walk;
@@ -59,7 +60,7 @@ impl Rig {
                 if how & 8 != 0
                     && let Some(store) = bench.store(&image)
                 {
-                    serve(image, store);
+                    serve(Arc::new(image), store);
                 }
             }
             Err(error) => drop(error.to_string()),

@@ -3,15 +3,18 @@
 //! Errors are fine; panics, hangs and unbounded memory are bugs.
 //!
 //! Input: a byte that says what to start from (bits 0-2: 0 for the rest of the
-//! input as it is, 7 for a bootstrap with long lists, else a small one) and
-//! whether to serve the image as well (bit 3); then the bytes, or the list of
-//! damages to do to the bootstrap (see `Patched::damage`).
+//! input as it is, else a small bootstrap, or if all bits but the fourth are set
+//! one with long lists, which takes ten times as long) and whether to serve the
+//! image as well (bits 3 and 4: chunks that cannot be had are asked for again
+//! for a while); then the bytes, or the list of damages to do to the bootstrap
+//! (see `Patched::damage`).
 #![no_main]
 
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tidegate::backend::directory::DirectoryBackend;
@@ -51,7 +54,7 @@ impl Rig {
         let mut input = Input(data);
         let how = input.u8();
         let base = how & 7;
-        let (file, backend) = &mut self.images[usize::from(base == 7)];
+        let (file, backend) = &mut self.images[usize::from(how | 8 == 0xff)];
         if base == 0 {
             file.replace(input.0);
         } else {
@@ -60,10 +63,10 @@ impl Rig {
         match Image::open(&file.path(), Pin::default()) {
             Ok(image) => {
                 explore(&image);
-                if how & 8 != 0
+                if how & 0x18 == 0x18
                     && let Some(store) = store(&image, backend)
                 {
-                    serve(image, store);
+                    serve(Arc::new(image), store);
                 }
             }
             Err(error) => drop(error.to_string()),
@@ -74,8 +77,9 @@ impl Rig {
 
 fn store(image: &Image, backend: &Arc<DirectoryBackend>) -> Option<Arc<Store>> {
     let config = StoreConfig {
-        // Made anew thousands of times.
+        // Made anew thousands of times, and not to be waited for.
         tag_budget: 256 << 10,
+        deadline: Duration::from_millis(5),
         ..StoreConfig::default()
     };
     Store::open(config, Arc::clone(backend) as _, image.blobs().to_vec()).ok()

@@ -98,8 +98,8 @@ pub fn read(image: &Image, store: &Arc<Store>, node: &Node) -> Option<Vec<u8>> {
 }
 
 /// Lists, looks up and reads through the file system that guests get.
-pub fn serve(image: Image, store: Arc<Store>) {
-    let fs = ImageFs::new(Arc::new(image), store);
+pub fn serve(image: Arc<Image>, store: Arc<Store>) {
+    let fs = ImageFs::new(image, store);
     fs.init();
     let _ = fs.statfs(1);
     let mut nodes = vec![1];

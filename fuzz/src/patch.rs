@@ -1,9 +1,9 @@
-//! A file in memory that is damaged for one run and mended for the next.
+//! A file that is damaged for one run and mended for the next.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -21,19 +21,30 @@ const ODD: [u64; 8] = [
     u64::MAX,
 ];
 
-/// A file in memory and what it holds when it is whole.
+/// A file and what it holds when it is whole.
 pub struct Patched {
     file: File,
     whole: Vec<u8>,
     dirty: Vec<(usize, usize)>,
     len: usize,
+    floor: usize,
 }
 
 impl Patched {
-    /// A file that holds `whole`.
+    /// A file in memory that holds `whole`.
     pub fn new(whole: Vec<u8>) -> Self {
         let fd = memfd_create("bootstrap", MemfdFlags::CLOEXEC).unwrap();
-        let file = File::from(fd);
+        Self::of(File::from(fd), whole, 0)
+    }
+
+    /// A file at `path` that holds `whole` and is damaged from byte `floor` on.
+    pub fn at(path: &Path, whole: Vec<u8>, floor: usize) -> Self {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        Self::of(options.open(path).unwrap(), whole, floor)
+    }
+
+    fn of(file: File, whole: Vec<u8>, floor: usize) -> Self {
         file.write_all_at(&whole, 0).unwrap();
         let len = whole.len();
         Self {
@@ -41,6 +52,7 @@ impl Patched {
             whole,
             dirty: Vec::new(),
             len,
+            floor,
         }
     }
 
@@ -57,7 +69,7 @@ impl Patched {
                 return;
             }
             let operation = input.u8();
-            let at = input.u24() % self.len.max(1);
+            let at = self.place(input);
             let amount = usize::from(operation >> 3) + 1;
             match operation & 7 {
                 // Other bytes.
@@ -77,7 +89,7 @@ impl Patched {
                 }
                 // What stands elsewhere.
                 5 | 6 => {
-                    let from = input.u24() % self.len.max(1);
+                    let from = self.place(input);
                     let mut copy = vec![0; amount * 4];
                     let got = self.file.read_at(&mut copy, from as u64).unwrap();
                     self.put(at, &copy[..got]);
@@ -89,6 +101,11 @@ impl Patched {
                 }
             }
         }
+    }
+
+    fn place(&self, input: &mut Input<'_>) -> usize {
+        let floor = self.floor.min(self.len);
+        floor + input.u24() % (self.len - floor).max(1)
     }
 
     /// Makes the file hold these bytes.
