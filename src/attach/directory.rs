@@ -36,6 +36,7 @@ pub(super) fn prepare(request: &MountRequest) -> Result<PassthroughFs, AttachErr
         announce_submounts: config
             .announce_submounts
             .unwrap_or(usual.announce_submounts),
+        nameless: usual.nameless,
         read_only: config.read_only.unwrap_or(usual.read_only),
     };
     Ok(PassthroughFs::new(request.source.as_ref(), options)?)

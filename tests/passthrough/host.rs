@@ -20,6 +20,7 @@ fn fresh() -> Option<Rig> {
     Rig::new(Options {
         cache: Cache::Never,
         posix_acl: true,
+        nameless: true,
         ..Options::default()
     })
 }

@@ -83,6 +83,11 @@ pub struct Options {
     /// Whether the guest is told where other file systems are mounted, so that it
     /// shows them as such.
     pub announce_submounts: bool,
+    /// Whether files without names may be made (`O_TMPFILE`). Linux 6.12 keeps such
+    /// a file under the name `/` even when it has got one, and asks for that name
+    /// when another file is renamed to its place; overlayfs, which copies files up
+    /// this way, then fails with ESTALE. Without it overlayfs goes another way.
+    pub nameless: bool,
     /// Whether nothing may be changed.
     pub read_only: bool,
 }
@@ -94,6 +99,7 @@ impl Default for Options {
             xattr: true,
             posix_acl: false,
             announce_submounts: true,
+            nameless: false,
             read_only: false,
         }
     }

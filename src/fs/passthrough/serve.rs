@@ -115,6 +115,7 @@ impl FileSystem for PassthroughFs {
                 making,
                 kill_privileges,
             } => self.create(caller, node, name, flags, making, kill_privileges),
+            Operation::TmpFile { .. } if !self.options.nameless => Err(Errno::EOPNOTSUPP),
             Operation::TmpFile { flags, making } => self.temporary(caller, node, flags, making),
             Operation::Mknod { name, making, rdev } => self.mknod(caller, node, name, making, rdev),
             Operation::Mkdir { name, making } => self.mkdir(caller, node, name, making),
