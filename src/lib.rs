@@ -28,8 +28,8 @@
 //!   host's kernel.
 //! * [`attach`] makes mounts out of requests of the API.
 //! * [`bounded_cache`], [`core_dumps`], [`error_chain`], [`inherited`],
-//!   [`log_limit`], [`path_text`], [`runtime`] and [`socket`] are small services
-//!   for all of them.
+//!   [`log_limit`], [`path_text`], [`runtime`], [`socket`] and [`version`] are small
+//!   services for all of them.
 //! * [`cipher`] decrypts; [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`oci`] reads and writes OCI images: layouts, archives, registries.
@@ -70,4 +70,5 @@ pub mod socket;
 pub mod store;
 pub mod trace;
 pub mod unpack;
+pub mod version;
 pub mod virtio;

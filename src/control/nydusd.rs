@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::answer::{self, Refusal};
 use super::daemon::{Daemon, Instance, State as Progress};
 use crate::fuse::stats::OPERATIONS;
+use crate::version;
 
 /// Time for the answer to leave before the process ends.
 const LAST_WORDS: Duration = Duration::from_millis(50);
@@ -77,17 +78,12 @@ pub(super) async fn daemon_v2(State(daemon): State<Arc<Daemon>>) -> Response {
 
 /// Version, name and state. Clients want all five texts of the version.
 fn about(daemon: &Daemon) -> Value {
-    let profile = if cfg!(debug_assertions) {
-        "debug"
-    } else {
-        "release"
-    };
     json!({
         "version": {
-            "package_ver": env!("CARGO_PKG_VERSION"),
-            "git_commit": "",
+            "package_ver": version::VERSION,
+            "git_commit": version::COMMIT,
             "build_time": "",
-            "profile": profile,
+            "profile": version::PROFILE,
             "rustc": "",
         },
         "id": daemon.id,

@@ -71,7 +71,8 @@ fn tables_that_differ_from_the_bootstrap_are_an_error() {
     // The length of the first record, one less.
     let at = table + 44;
     let mut len = [0; 4];
-    len.copy_from_slice(&bootstrap[at as usize..at as usize + 4]);
+    let place = usize::try_from(at).unwrap();
+    len.copy_from_slice(&bootstrap[place..place + 4]);
     let less = u32::from_le_bytes(len) - 1;
     file.write_all_at(&less.to_le_bytes(), at).unwrap();
     let stored = StoredTables {

@@ -1,6 +1,7 @@
 //! nydusd's command line.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -11,7 +12,7 @@ use super::logging::LogLevel;
 #[derive(Debug, Parser)]
 #[command(
     name = "nydusd",
-    version,
+    version = LONG_VERSION.as_str(),
     about,
     max_term_width = 100,
     args_override_self = true,
@@ -25,6 +26,12 @@ pub(super) struct Line {
     #[command(subcommand)]
     pub(super) mode: Option<Mode>,
 }
+
+/// nydusd's form, which nydus-snapshotter takes apart.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    use crate::version::{COMMIT, PROFILE, VERSION};
+    format!("Version: \t{VERSION}\nGit Commit: \t{COMMIT}\nProfile: \t{PROFILE}")
+});
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Mode {
