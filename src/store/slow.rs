@@ -163,7 +163,20 @@ impl Store {
                 Ok(told) => told,
                 Err(told) => told.await.unwrap_or(Err(Fault::Lost)),
             };
-            let error = match told.and_then(|arrived| self.pick(&chunk, arrived)) {
+            let picked = match told {
+                Ok(arrived) => {
+                    let all = arrived.bytes.clone();
+                    let picked = self.pick(&chunk, arrived);
+                    if picked.is_err() {
+                        // Its other chunks are being kept: until that is done
+                        // it would be given again.
+                        self.wait_until_left(&unit, &all).await;
+                    }
+                    picked
+                }
+                Err(fault) => Err(fault),
+            };
+            let error = match picked {
                 Ok(arrived) => return Ok(Some(arrived)),
                 Err(Fault::Lost) if may_look => return Ok(None),
                 Err(Fault::Lost) => return Err(lost(&chunk)),

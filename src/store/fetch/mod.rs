@@ -176,6 +176,13 @@ impl Store {
         unit.is_some_and(|unit| self.fetcher.queue.lock().has(&unit))
     }
 
+    /// Waits until these bytes of a unit are at hand no more.
+    pub(super) async fn wait_until_left(&self, unit: &Unit, bytes: &Bytes) {
+        while self.fetcher.queue.lock().has_arrived(unit, bytes) {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+
     /// A reader waits for a chunk that is wanted for later already.
     pub(super) fn promote(self: &Arc<Self>, chunk: &Chunk, class: Class) {
         if let Some(unit) = self.unit(chunk) {

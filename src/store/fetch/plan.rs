@@ -230,7 +230,12 @@ impl Store {
         let claim = match self.blob_cache_file(unit.blob()) {
             // Someone else may have fetched it between the two looks.
             Some(file) => {
-                let claim = file.claim(unit.first())?;
+                let claim = match unit {
+                    Unit::Chunk(chunk) => file.claim(chunk.index)?,
+                    // Readers of its chunks may have it, and the queue sees to
+                    // it that it is asked for once.
+                    Unit::Extent(_) => file.claim_too(unit.first())?,
+                };
                 if self.is_here_whole(unit) {
                     return None;
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::link::Limits;
@@ -77,6 +78,13 @@ impl Queue {
     /// Whether a chunk is wanted or under way.
     pub(super) fn has(&self, unit: &Unit) -> bool {
         self.wants.contains_key(unit)
+    }
+
+    /// Whether these very bytes of a unit have come and are at hand.
+    pub(super) fn has_arrived(&self, unit: &Unit, bytes: &Bytes) -> bool {
+        let want = self.wants.get(unit);
+        let arrived = want.and_then(|want| want.arrived.as_ref());
+        arrived.is_some_and(|arrived| arrived.bytes.as_ptr() == bytes.as_ptr())
     }
 
     /// Adds a reader of a chunk.
@@ -398,7 +406,7 @@ mod tests {
         queue.attach(unit(1), Class::Demand, 0, tell);
         queue.next(&WIDE).unwrap();
         let arrived = Arrived {
-            bytes: bytes::Bytes::from_static(b"x"),
+            bytes: Bytes::from_static(b"x"),
             source: 0,
             bad: None,
         };
