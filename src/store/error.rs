@@ -7,7 +7,7 @@ use crate::backend::BackendError;
 use crate::chunk::{Chunk, Digest};
 
 /// Why a store does not open or a chunk cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// A blob has a name that none can have.
@@ -153,7 +153,7 @@ impl StoreError {
 }
 
 /// What is wrong with the stored form of a chunk.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Damage {
     /// The backend returned another number of bytes than asked for.

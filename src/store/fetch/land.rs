@@ -26,9 +26,12 @@ struct Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut fault = self.fault.take();
-        let fault = || match fault.take() {
-            Some((source, error)) => Fault::Damaged { source, error },
+        // Readers of several chunks may wait for an extent.
+        let fault = || match &self.fault {
+            Some((source, error)) => Fault::Damaged {
+                source: *source,
+                error: error.clone(),
+            },
             None => Fault::Lost,
         };
         self.store.fetcher.queue.lock().leave(&self.unit, fault);
