@@ -5,9 +5,11 @@
 //! Errors are fine; panics, hangs and unbounded memory are bugs.
 //!
 //! Input: a byte that says which image (bits 0-2), whether the bootstrap is
-//! damaged too (bit 3) and whether the image is walked and served as well (bits
-//! 4 to 6, which takes much longer); then a list of damages to do to the tables
-//! (see `Patched::damage`), with bit 3 half of the input for the bootstrap.
+//! damaged too (bit 3); then a list of damages to do to the tables (see
+//! `Patched::damage`), with bit 3 half of the input for the bootstrap.
+//!
+//! The first run of a form and every 64th is walked and served as well, whatever
+//! its input: see the target `rafs5`.
 //!
 //! Tables that are stored compressed are stored anew as they are, so that
 //! damage reaches what they say.
@@ -34,6 +36,9 @@ use tidegate_fuzz::patch::Patched;
 /// Bytes of the header behind a table.
 const HEADER: usize = 4096;
 
+/// Runs from one that is served to the next.
+const SERVED: u64 = 64;
+
 /// An image on disk, in pieces that can be damaged.
 struct Form {
     bootstrap: Patched,
@@ -43,6 +48,7 @@ struct Form {
     blob: std::path::PathBuf,
     home: TempDir,
     image: Arc<Image>,
+    runs: u64,
 }
 
 thread_local! {
@@ -116,6 +122,7 @@ impl Form {
             blob,
             home,
             image,
+            runs: 0,
         };
         if matches!(name, "batch" | "zran") {
             let known = form.read_tables(&form.image);
@@ -136,13 +143,14 @@ impl Form {
         self.tables.damage(&mut input);
         if let Some(image) = image {
             self.read_tables(&image);
-            if how & 0x70 == 0x70 {
+            if self.runs.is_multiple_of(SERVED) {
                 look(&image);
                 self.serve(image);
             }
         }
         self.tables.mend();
         self.bootstrap.mend();
+        self.runs += 1;
     }
 
     /// What the store does with the tables, without one. Whether they fit.

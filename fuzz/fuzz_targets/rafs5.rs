@@ -4,10 +4,12 @@
 //!
 //! Input: a byte that says what to start from (bits 0-2: 0 for the rest of the
 //! input as it is, else a small bootstrap, or if all bits but the fourth are set
-//! one with long lists, which takes ten times as long) and whether to serve the
-//! image as well (bits 3 and 4: chunks that cannot be had are asked for again
-//! for a while); then the bytes, or the list of damages to do to the bootstrap
-//! (see `Patched::damage`).
+//! one with long lists, which takes ten times as long); then the bytes, or the
+//! list of damages to do to the bootstrap (see `Patched::damage`).
+//!
+//! The first run of a process and every 64th is served as well, whatever its
+//! input: that takes much longer, and its threads never do the same twice, which
+//! a fuzzer would take for news.
 #![no_main]
 
 use std::cell::RefCell;
@@ -25,7 +27,11 @@ use tidegate_fuzz::input::Input;
 use tidegate_fuzz::look::{look, serve};
 use tidegate_fuzz::patch::Patched;
 
+/// Runs from one that is served to the next.
+const SERVED: u64 = 64;
+
 struct Rig {
+    runs: u64,
     images: [(Patched, Arc<DirectoryBackend>); 2],
 }
 
@@ -46,6 +52,7 @@ impl Rig {
             (Patched::new(bootstrap), Arc::new(backend))
         };
         Self {
+            runs: 0,
             images: [image("tiny"), image("lz4")],
         }
     }
@@ -63,7 +70,7 @@ impl Rig {
         match Image::open(&file.path(), Pin::default()) {
             Ok(image) => {
                 explore(&image);
-                if how & 0x18 == 0x18
+                if self.runs.is_multiple_of(SERVED)
                     && let Some(store) = store(&image, backend)
                 {
                     serve(Arc::new(image), store);
@@ -72,6 +79,7 @@ impl Rig {
             Err(error) => drop(error.to_string()),
         }
         file.mend();
+        self.runs += 1;
     }
 }
 
