@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::backend::registry::credentials::{Credentials, docker_config};
 use crate::build::options::BuildOptions;
 use crate::cli::build::{CompressorName, DigestName};
+use crate::cli::registry_options::RegistryOptions;
 use crate::cli::{Failure, Outcome, size};
 use crate::convert::progress::Progress;
 use crate::convert::report::{Report, Totals};
@@ -15,7 +15,6 @@ use crate::convert::{Form, Options, reverse, run as convert, temporary_work};
 use crate::core_dumps;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Place;
-use crate::oci::repository::{Access, PlainHttp};
 
 /// Convert an OCI image to one that is served lazily, and back.
 ///
@@ -68,21 +67,8 @@ pub(super) struct Arguments {
     /// Threads that read, digest and compress; by default one per core.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Speak HTTP without TLS: to all registries, or to those that are named.
-    #[arg(long, value_name = "REGISTRY", num_args = 0..=1, require_equals = true,
-          default_missing_value = "")]
-    plain_http: Vec<String>,
-    /// Accept any certificate of a registry.
-    #[arg(long)]
-    skip_verify: bool,
-    /// PEM file of certificate authorities that are trusted besides the
-    /// system's; may be given several times.
-    #[arg(long, value_name = "FILE")]
-    ca_cert: Vec<PathBuf>,
-    /// Configuration of docker with the credentials of registries; by default
-    /// where docker keeps it.
-    #[arg(long, value_name = "FILE")]
-    docker_config: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryOptions,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -117,18 +103,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 
 fn options(arguments: &Arguments, work: PathBuf) -> Options {
     let defaults = BuildOptions::default();
-    let config = arguments.docker_config.clone().or_else(docker_config);
-    let plain_http = match &arguments.plain_http[..] {
-        [] => PlainHttp::Never,
-        names if names.iter().any(String::is_empty) => PlainHttp::Always,
-        names => PlainHttp::For(names.to_vec()),
-    };
-    let access = Access {
-        plain_http,
-        skip_verify: arguments.skip_verify,
-        ca_cert_files: arguments.ca_cert.clone(),
-        credentials: config.map_or_else(Credentials::anonymous, Credentials::docker),
-    };
     Options {
         build: BuildOptions {
             chunk_size: arguments.chunk_size,
@@ -146,7 +120,7 @@ fn options(arguments: &Arguments, work: PathBuf) -> Options {
         mounts: arguments.mount_from.clone(),
         reuse: !arguments.no_reuse,
         work,
-        access,
+        access: arguments.registry.access(),
         progress: Progress::new(!arguments.json),
     }
 }

@@ -12,8 +12,16 @@ use crate::build::index::{self, Layer};
 use crate::build::layers::{self, LayerImage};
 use crate::build::options::BuildOptions;
 use crate::build::{bootstrap, pack};
+use crate::chunk::Digest;
+use crate::cli::registry_options::RegistryOptions;
 use crate::cli::{Failure, Outcome, size};
-use crate::oci::layout::Layout;
+use crate::convert::indexed::{self, Index};
+use crate::convert::place::Source;
+use crate::convert::progress::Progress;
+use crate::convert::report::Totals;
+use crate::core_dumps;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Place;
 use crate::oci::{self, BlobSource, OciImage};
 
 /// Make an index of an unchanged OCI image, so that it is served lazily from its
@@ -24,11 +32,21 @@ use crate::oci::{self, BlobSource, OciImage};
 /// that pins the image.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The image: oci:DIR, oci:DIR:TAG or oci:DIR@sha256:HEX.
-    source: String,
+    /// The image: a name at a registry (registry.example/app:1.2), an image
+    /// layout (oci:DIR:TAG), or what docker save writes (docker-archive:FILE).
+    source: Place,
     /// Directory to write to.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+    /// Push the index to where the image is, as an artifact that refers to it;
+    /// the image stays as it is.
+    #[arg(long)]
+    push: bool,
+    /// Platform to index, as linux/arm64, where the image has several.
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    registry: RegistryOptions,
     /// Bytes of a chunk, which is what is proved at once: a power of two from
     /// 4KiB to 16MiB.
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::chunk_size)]
@@ -45,6 +63,12 @@ struct Report {
     bootstrap_size: u64,
     /// Digest of the manifest that was indexed.
     manifest: String,
+    /// Digest of the artifact that was pushed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pushed: Option<String>,
+    /// What was sent for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    totals: Option<Totals>,
     layers: Vec<LayerReport>,
     statistics: pack::Statistics,
     seconds: f64,
@@ -62,13 +86,8 @@ struct LayerReport {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let started = Instant::now();
-    let source = &arguments.source;
-    let name = source.strip_prefix("oci:").ok_or_else(|| {
-        format!("{source} is no source of this form: name an image layout, oci:DIR[:TAG]")
-    })?;
-    let (dir, tag) = Layout::split(name);
-    let layout = Layout::open(&dir)?;
-    let image = OciImage::read(&layout, layout.find(tag.as_deref())?, None)?;
+    core_dumps::forbid()
+        .map_err(|error| format!("Cannot switch core dumps off to protect credentials: {error}"))?;
     let blobs = arguments.output.join("blobs");
     fs::create_dir_all(&blobs)
         .map_err(|error| format!("Cannot make directory {}: {error}", blobs.display()))?;
@@ -76,10 +95,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let spool = tempfile::Builder::new()
         .prefix(".index-")
         .tempdir_in(&arguments.output)?;
+    let access = arguments.registry.access();
+    let source = Source::open(&arguments.source, &access, spool.path())?;
+    let layers = source.blobs.as_ref();
+    let image = OciImage::read(layers, &source.root, arguments.platform.as_ref())?;
     let records = image
         .layers
         .iter()
-        .map(|layer| record(layer, &layout, &options, spool.path()))
+        .map(|layer| record(layer, layers, &options, spool.path()))
         .collect::<Result<Vec<_>, _>>()?;
     let merged = layers::merge(&records, &options)?;
     for (meta, _) in merged.packed.blobs.iter().filter_map(|blob| blob.meta) {
@@ -90,11 +113,29 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     let path = arguments.output.join("image.boot");
     let written = bootstrap::write(&path, &merged.tree, &merged.packed, &options, &[])?;
+    let root = format!("sha256:{}", written.root);
+    let pushed = match arguments.push {
+        false => None,
+        true => {
+            let index = Index {
+                image: &image,
+                bootstrap: &path,
+                root: &root,
+                blobs: &blobs,
+                parts: parts(&image, &merged.packed.blobs),
+            };
+            let progress = Progress::new(!arguments.json);
+            let (place, work) = (&arguments.source, spool.path());
+            Some(indexed::push(place, &index, &access, progress, work)?)
+        }
+    };
     let report = Report {
-        root: format!("sha256:{}", written.root),
+        root,
         bootstrap: path,
         bootstrap_size: written.size,
         manifest: image.descriptor.digest.clone(),
+        pushed: pushed.as_ref().map(|pushed| pushed.digest.clone()),
+        totals: pushed.map(|pushed| pushed.totals),
         layers: report_layers(&image, &merged.packed.blobs),
         statistics: merged.packed.statistics,
         seconds: started.elapsed().as_secs_f64(),
@@ -121,6 +162,16 @@ fn record(
     let image = index::index(&unpacked, options, dir, places)?;
     log::info!("Layer sha256:{}: {} entries", layer.digest, image.entries());
     Ok(image)
+}
+
+/// The blobs beside the layers: position of the layer, digest, length.
+fn parts(image: &OciImage, blobs: &[pack::PackedBlob]) -> Vec<(usize, Digest, u64)> {
+    let own = |blob: &pack::PackedBlob| {
+        let (id, len) = blob.meta?;
+        let is = |layer: &oci::Layer| layer.digest.to_string() == blob.id;
+        Some((image.layers.iter().position(is)?, id, len))
+    };
+    blobs.iter().filter_map(own).collect()
 }
 
 fn report_layers(image: &OciImage, blobs: &[pack::PackedBlob]) -> Vec<LayerReport> {
@@ -151,4 +202,7 @@ fn print(report: &Report, output: &Path) {
         report.seconds
     );
     println!("root {}", report.root);
+    if let Some(digest) = &report.pushed {
+        println!("digest {digest}");
+    }
 }

@@ -23,6 +23,7 @@ mod mount;
 mod nydusd;
 mod prefetch_options;
 mod prove;
+mod registry_options;
 mod serve;
 mod signals;
 mod size;

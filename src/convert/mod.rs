@@ -12,6 +12,7 @@
 //! * `image`, `bootstrap`, `config`: one image of one platform.
 //! * `signature`: what vouches for the original goes along.
 //! * `uploads`: what goes on while the next layer is converted.
+//! * [`indexed`]: indexes of unchanged images, put beside them.
 //! * [`reverse`]: plain images of images of chunks.
 //! * [`report`], [`progress`]: what was done, and what is being done.
 //!
@@ -23,6 +24,7 @@ mod config;
 mod dict;
 mod error;
 mod image;
+pub mod indexed;
 mod layers;
 pub mod place;
 pub mod progress;

@@ -11,6 +11,8 @@ pub const NYDUS_ARTIFACT: &str = "application/vnd.nydus.image.manifest.v1+json";
 
 /// Marks a layer that is a blob of chunks.
 pub const IS_NYDUS_BLOB: &str = "containerd.io/snapshot/nydus-blob";
+/// Names the unchanged layer that a blob is the index of.
+pub const NYDUS_REF: &str = "containerd.io/snapshot/nydus-ref";
 /// Marks the layer that holds the bootstrap.
 pub const IS_NYDUS_BOOTSTRAP: &str = "containerd.io/snapshot/nydus-bootstrap";
 /// The version of the bootstrap's format.

@@ -147,6 +147,105 @@ fn an_artifact_is_found_from_the_original() {
     assert_eq!(get(&registry, &tag).unwrap(), list);
 }
 
+/// Copies an image to the registry with another tool.
+fn copy(registry: &Registry, source: &str, repository: &str, tag: &str) {
+    let target = format!("docker://{}/{repository}:{tag}", registry.host());
+    let copied = std::process::Command::new("skopeo")
+        .args(["copy", "--quiet", "--dest-tls-verify=false"])
+        .args([source, &target])
+        .status();
+    assert!(copied.unwrap().success());
+}
+
+#[test]
+fn an_index_is_put_beside_the_unchanged_image() {
+    if !available(PROGRAMS) || !available(&["skopeo"]) {
+        return;
+    }
+    let registry = Registry::start(Access::Open, "").unwrap();
+    let (layout, layers) = layout();
+    copy(&registry, &layout.name("v1"), "team/app", "v1");
+    let original = get(&registry, "team/app/manifests/v1").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("index").to_str().unwrap().to_owned();
+    let name = format!("{}/team/app:v1", registry.host());
+    let report = tidegate(&[
+        "index",
+        &name,
+        "--plain-http",
+        "--json",
+        "--push",
+        "--output",
+        &output,
+    ]);
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(get(&registry, "team/app/manifests/v1").unwrap(), original);
+    assert!(report["totals"]["uploaded_data_bytes"].as_u64() < Some(50_000));
+
+    let subject = report["manifest"].as_str().unwrap();
+    let tag = format!("team/app/manifests/{}", subject.replace(':', "-"));
+    let list = get(&registry, &tag).unwrap();
+    let pushed = list["manifests"][0]["digest"].as_str().unwrap();
+    assert_eq!(pushed, report["pushed"]);
+    let artifact = get(&registry, &format!("team/app/manifests/{pushed}")).unwrap();
+    assert_eq!(artifact["subject"]["digest"], subject);
+    let key = "containerd.io/snapshot/nydus-ref";
+    let entries = artifact["layers"].as_array().unwrap();
+    let of: Vec<_> = entries
+        .iter()
+        .filter_map(|it| it["annotations"][key].as_str())
+        .collect();
+    assert_eq!(of, [layers[0].digest(), layers[1].digest()]);
+
+    // Everything that a reader needs is in the repository.
+    let config = dir.path().join("config.json");
+    let backend = json!({"type": "registry", "config":
+        {"scheme": "http", "host": registry.host(), "repo": "team/app"}});
+    let text = json!({"device": {"backend": backend}, "mode": "direct"}).to_string();
+    std::fs::write(&config, text).unwrap();
+    std::fs::remove_dir_all(format!("{output}/blobs")).unwrap();
+    let root = report["root"].as_str().unwrap();
+    let (config, boot) = (config.to_str().unwrap(), format!("{output}/image.boot"));
+    let image = ["--bootstrap", &boot, "--config", config, "--root", root];
+    for (path, truth) in [
+        ("/etc/kept", noise(1, 300_000)),
+        ("/etc/replaced", noise(2, 200_000)),
+    ] {
+        assert!(
+            tidegate(&[&["cat"], &image[..], &[path]].concat()) == truth,
+            "{path}"
+        );
+    }
+    // Again, nothing is new.
+    let again = tidegate(&[
+        "index",
+        &name,
+        "--plain-http",
+        "--json",
+        "--push",
+        "--output",
+        &output,
+    ]);
+    let again: Value = serde_json::from_slice(&again).unwrap();
+    assert_eq!(again["pushed"], report["pushed"]);
+    for sum in ["uploaded_data_bytes", "uploaded_other_bytes", "manifests"] {
+        assert_eq!(total(&again, sum), 0, "{sum}");
+    }
+}
+
+/// What a subcommand that must succeed prints.
+fn tidegate(arguments: &[&str]) -> Vec<u8> {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .env_remove("DOCKER_CONFIG")
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    output.stdout
+}
+
 #[test]
 fn a_signature_goes_along() {
     if !available(PROGRAMS) || !available(&["skopeo"]) {
@@ -154,19 +253,7 @@ fn a_signature_goes_along() {
     }
     let registry = Registry::start(Access::Open, "").unwrap();
     let (layout, _) = layout();
-    let copy = |source: &str, tag: &str| {
-        let target = format!("docker://{}/original:{tag}", registry.host());
-        let copied = std::process::Command::new("skopeo")
-            .args([
-                "copy",
-                "--quiet",
-                "--dest-tls-verify=false",
-                source,
-                &target,
-            ])
-            .status();
-        assert!(copied.unwrap().success());
-    };
+    let copy = |source: &str, tag: &str| copy(&registry, source, "original", tag);
     copy(&layout.name("v1"), "v1");
     let source = format!("{}/original:v1", registry.host());
     let target = format!("{}/chunks:v1", registry.host());
