@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -33,8 +34,14 @@ pub(super) struct Uploads {
 pub(super) struct Sender {
     target: Arc<Target>,
     limit: Arc<Semaphore>,
+    /// One at a time for each blob: docker-registry refuses a manifest while
+    /// one of its blobs is written once more.
+    turns: Arc<Mutex<HashMap<Digest, Turn>>>,
     progress: Progress,
 }
+
+/// Held by who sends a blob.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl Uploads {
     pub(super) fn new(target: Arc<Target>, progress: Progress) -> Self {
@@ -42,6 +49,7 @@ impl Uploads {
             sender: Sender {
                 target,
                 limit: Arc::new(Semaphore::new(AT_ONCE)),
+                turns: Arc::default(),
                 progress,
             },
             tasks: Vec::new(),
@@ -142,6 +150,8 @@ impl Sender {
             let reason = "only digests of the form sha256:HEX are supported";
             return Err(ConvertError::unfit(&descriptor.digest, reason));
         };
+        let turn = Arc::clone(self.turns.lock().entry(digest).or_default());
+        let _own = turn.lock().await;
         // The semaphore is never closed.
         let _turn = self.limit.acquire().await;
         let size = payload.size();

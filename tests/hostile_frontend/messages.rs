@@ -179,22 +179,30 @@ fn names_that_are_not_there_are_said_to_be_absent() {
     let longest = [b'n'; 255];
     let names: [&[u8]; 5] = [b"\xff\xfe", b"\x01", b"Hello", b"hello ", &longest];
     let strict = siege.is_strict();
-    for name in names {
-        let what = name.escape_ascii().to_string();
-        siege.case(&what, Then::SameQueue, |session| {
-            let body = Body::default().name(name).0;
-            match session.raw(op::LOOKUP, ROOT, &body, 4096) {
-                // A negative entry: node 0, and how long that may be kept.
-                Ok(entry) => {
-                    let (node, rest) = entry.split_at(16);
-                    expect(node == [0; 16], "no node")?;
-                    expect(entry.len() == 128, "a whole entry")?;
-                    expect(!strict || rest[..8] != [0; 8], "an answer to keep")
+    // In the root of a device an image may be mounted at any time.
+    for (parent, lasts) in [("", false), ("data", true)] {
+        for name in names {
+            let what = format!("{parent}/{}", name.escape_ascii());
+            siege.case(&what, Then::SameQueue, |session| {
+                let node = match parent {
+                    "" => ROOT,
+                    path => session.resolve(path)?,
+                };
+                let body = Body::default().name(name).0;
+                match session.raw(op::LOOKUP, node, &body, 4096) {
+                    // A negative entry: node 0, and how long that may be kept.
+                    Ok(entry) => {
+                        let (node, rest) = entry.split_at(16);
+                        expect(node == [0; 16], "no node")?;
+                        expect(entry.len() == 128, "a whole entry")?;
+                        let kept = rest[..8] != [0; 8];
+                        expect(!strict || kept == lasts, "an answer to keep below the root")
+                    }
+                    other if strict => expect(false, &format!("a negative entry, not {other:?}")),
+                    other => refused(other, &[libc::ENOENT]),
                 }
-                other if strict => expect(false, &format!("a negative entry, not {other:?}")),
-                other => refused(other, &[libc::ENOENT]),
-            }
-        });
+            });
+        }
     }
 }
 
