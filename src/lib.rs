@@ -14,7 +14,7 @@
 //!   vocabulary that several modules share: what a chunk is, what several chunks
 //!   may be stored in, what is beside a chunk, where a read puts its bytes, and
 //!   where a write takes them from.
-//! * [`image`] reads bootstraps (RAFS v6) and proves nodes against the root
+//! * [`image`] reads bootstraps (RAFS v5, v6) and proves nodes against the root
 //!   digest.
 //! * [`store`] turns a chunk into proved bytes: cache, tags, fetch, repair.
 //! * [`backend`] is where blobs live.
