@@ -36,8 +36,8 @@ pub(super) fn prepare(request: &MountRequest) -> Result<PassthroughFs, AttachErr
         announce_submounts: config
             .announce_submounts
             .unwrap_or(usual.announce_submounts),
-        nameless: usual.nameless,
         read_only: config.read_only.unwrap_or(usual.read_only),
+        ..usual
     };
     Ok(PassthroughFs::new(request.source.as_ref(), options)?)
 }

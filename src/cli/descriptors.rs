@@ -4,6 +4,9 @@ use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// Descriptors that are asked for, as by nydusd and virtiofsd.
+const DESCRIPTORS: u64 = 1_000_000;
+
 /// Descriptors that are left to others, as nydusd leaves them.
 const OTHERS: u64 = 16_384;
 
@@ -20,9 +23,21 @@ pub(super) fn raise_to_hard() {
     );
 }
 
+/// Raises the limit to `wanted`, or to what nydusd and virtiofsd ask for; 0 leaves
+/// it alone. Says so when it cannot be raised as far.
+pub(super) fn limit(wanted: Option<u64>) {
+    let wanted = wanted.unwrap_or(DESCRIPTORS);
+    if wanted == 0 {
+        return;
+    }
+    if let Some(limit) = raise(wanted) {
+        log::warn!("The limit of open files stays at {limit}: it cannot be raised to {wanted}");
+    }
+}
+
 /// Raises the limit to `wanted`, or as far as can be. Returns what it is then if
 /// that is less.
-pub(super) fn raise(wanted: u64) -> Option<u64> {
+fn raise(wanted: u64) -> Option<u64> {
     let wanted = wanted.min(possible());
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {

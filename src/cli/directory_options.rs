@@ -51,8 +51,8 @@ impl DirectoryOptions {
             xattr: self.xattr,
             posix_acl: self.posix_acl,
             announce_submounts: self.announce_submounts,
-            nameless: false,
             read_only: self.read_only,
+            ..Options::default()
         };
         Ok(Some(PassthroughFs::new(dir, options)?))
     }

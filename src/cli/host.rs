@@ -99,11 +99,25 @@ impl Host {
     /// # Errors
     /// When the socket cannot be had.
     pub(super) fn serve(&self, options: &ServeOptions, shutdown: &Shutdown) -> Result<(), Failure> {
+        self.serve_and(options, shutdown, || {})
+    }
+
+    /// The same; calls `ready` as soon as a machine may connect.
+    ///
+    /// # Errors
+    /// When the socket cannot be had.
+    pub(super) fn serve_and(
+        &self,
+        options: &ServeOptions,
+        shutdown: &Shutdown,
+        ready: impl FnOnce(),
+    ) -> Result<(), Failure> {
         self.daemon.set_state(State::Ready);
         let tree = Arc::clone(self.attacher.tree());
         virtio::serve(options, tree, shutdown, || {
             log::info!("Listening on {}", options.socket.display());
             self.daemon.set_state(State::Running);
+            ready();
         })?;
         Ok(())
     }

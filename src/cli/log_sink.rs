@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
+use super::system_log::SystemLog;
+
 /// Longest line, in bytes: Kata reads lines of up to 64 KiB and stops for good
 /// at a longer one.
 const LINE_MAX: usize = 32 << 10;
@@ -36,7 +38,7 @@ pub(super) enum Sink {
     Direct,
     /// A file, at once.
     File(Arc<Mutex<LogFile>>),
-    /// Standard error by a thread, which may wait for a reader.
+    /// Standard error or the system's log by a thread, which may wait for a reader.
     Aside(Arc<Aside>),
 }
 
@@ -54,6 +56,11 @@ impl Sink {
             return Self::Direct;
         }
         Aside::start().map_or(Self::Direct, Self::Aside)
+    }
+
+    /// The system's log, by a thread, which may wait for it.
+    pub(super) fn system() -> Self {
+        Aside::over(SystemLog::open()).map_or(Self::Direct, Self::Aside)
     }
 
     /// A file that lines are added to; beyond `limit` bytes it is set aside and
@@ -134,7 +141,8 @@ impl Aside {
                 let _ = out.write_all(&line);
                 let lost = own.lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {
-                    let _ = writeln!(out, "{lost} lines of the log were lost: nobody read them");
+                    let said = format!("{lost} lines of the log were lost: nobody read them\n");
+                    let _ = out.write_all(said.as_bytes());
                 }
                 own.waiting.fetch_sub(line.len(), Ordering::Release);
             }

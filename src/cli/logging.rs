@@ -9,6 +9,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
 
 use crate::cli::log_sink::Sink;
+use crate::cli::system_log::mark;
 use crate::control::events::Events;
 
 /// The last errors of this process.
@@ -30,6 +31,9 @@ pub(super) enum LogFormat {
     Text,
     /// One JSON object per line: time, level, module, message.
     Json,
+    /// What the system's log takes: the severity and the message.
+    #[value(skip)]
+    System,
 }
 
 impl From<LogLevel> for LevelFilter {
@@ -61,8 +65,15 @@ pub(super) fn start(level: LogLevel, format: LogFormat, sink: Sink) {
     builder
         .filter_level(LevelFilter::Trace)
         .format_target(false);
-    if format == LogFormat::Json {
-        builder.format(|out, record| writeln!(out, "{}", json(record)));
+    match format {
+        LogFormat::Text => {}
+        LogFormat::Json => {
+            builder.format(|out, record| writeln!(out, "{}", json(record)));
+        }
+        LogFormat::System => {
+            builder
+                .format(|out, record| writeln!(out, "{}{}", mark(record.level()), record.args()));
+        }
     }
     // A second start would be a mistake of ours; the first one counts.
     let _ = SINK.set(sink);

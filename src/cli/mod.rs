@@ -27,7 +27,9 @@ mod registry_options;
 mod serve;
 mod signals;
 mod size;
+mod system_log;
 mod unpack;
+mod virtiofsd;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -79,6 +81,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Be virtiofsd: its command line, for Kata Containers and libvirt. So is a
+    /// program of this name.
+    #[command(disable_help_flag = true)]
+    Virtiofsd {
+        /// virtiofsd's arguments; --help shows them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// What a subcommand can fail with: printed once, with its chain of causes.
@@ -97,13 +107,14 @@ enum Outcome {
 pub fn run() -> ExitCode {
     let mut line: Vec<OsString> = std::env::args_os().collect();
     let name = line.first().map(Path::new).and_then(Path::file_name);
-    let outcome = if name == Some(OsStr::new("nydusd")) {
-        nydusd::run(line)
-    } else if line.get(1).is_some_and(|word| word == "nydusd") {
-        line.remove(0);
-        nydusd::run(line)
-    } else {
-        dispatch(Cli::parse())
+    let second = line.get(1).cloned();
+    let outcome = match (name.and_then(personality), second) {
+        (Some(run), _) => run(line),
+        (None, Some(word)) if let Some(run) = personality(&word) => {
+            line.remove(0);
+            run(line)
+        }
+        _ => dispatch(Cli::parse()),
     };
     let status = match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
@@ -117,6 +128,15 @@ pub fn run() -> ExitCode {
     status
 }
 
+/// What a program of this name does, if it stands in for another.
+fn personality(name: &OsStr) -> Option<fn(Vec<OsString>) -> Result<Outcome, Failure>> {
+    match name.to_str() {
+        Some("nydusd") => Some(nydusd::run),
+        Some("virtiofsd") => Some(virtiofsd::run),
+        _ => None,
+    }
+}
+
 fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
     // A daemon must not wait for who reads its log; everybody else may.
     let sink = match cli.command {
@@ -126,6 +146,10 @@ fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
     if let Command::Nydusd { arguments } = cli.command {
         let name = [OsString::from("nydusd")];
         return nydusd::run(name.into_iter().chain(arguments).collect());
+    }
+    if let Command::Virtiofsd { arguments } = cli.command {
+        let name = [OsString::from("virtiofsd")];
+        return virtiofsd::run(name.into_iter().chain(arguments).collect());
     }
     logging::start(cli.log_level, cli.log_format, sink);
     match cli.command {
@@ -143,6 +167,6 @@ fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
         Command::Unpack(arguments) => unpack::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
         // Started above.
-        Command::Nydusd { .. } => Ok(Outcome::Done),
+        Command::Nydusd { .. } | Command::Virtiofsd { .. } => Ok(Outcome::Done),
     }
 }

@@ -290,4 +290,10 @@ pub struct Wants {
     pub opens: bool,
     /// Access control lists are kept and obeyed.
     pub posix_acl: bool,
+    /// Directories are listed without attributes (no READDIRPLUS).
+    pub plain_listings: bool,
+    /// The guest gathers what it writes.
+    pub writeback: bool,
+    /// Files whose data the guest does not keep may be mapped by several.
+    pub shared_maps: bool,
 }

@@ -34,6 +34,10 @@ const MAX_WRITE_REFUSED: u32 = 32 << 10;
 /// SETXATTR has a second word of flags (`FUSE_SETXATTR_EXT`).
 pub(super) const SETXATTR_EXT: u64 = 1 << 29;
 
+/// Files that are opened with `FOPEN_DIRECT_IO` may be mapped
+/// (`FUSE_DIRECT_IO_ALLOW_MMAP`).
+const DIRECT_IO_ALLOW_MMAP: u64 = 1 << 36;
+
 /// Options that are taken when they are offered.
 fn wanted(wants: Wants) -> u64 {
     let always = FsOptions::ASYNC_READ
@@ -54,6 +58,16 @@ fn wanted(wants: Wants) -> u64 {
     } else {
         let unopened = FsOptions::ZERO_MESSAGE_OPEN | FsOptions::ZERO_MESSAGE_OPENDIR;
         bits |= unopened.bits();
+    }
+    if wants.plain_listings {
+        let plus = FsOptions::DO_READDIRPLUS | FsOptions::READDIRPLUS_AUTO;
+        bits &= !plus.bits();
+    }
+    if wants.writeback {
+        bits |= FsOptions::WRITEBACK_CACHE.bits();
+    }
+    if wants.shared_maps {
+        bits |= DIRECT_IO_ALLOW_MMAP;
     }
     if wants.posix_acl {
         bits |= (FsOptions::POSIX_ACL | FsOptions::DONT_MASK).bits();

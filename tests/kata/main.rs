@@ -16,3 +16,4 @@ mod remount;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
+mod virtiofsd;

@@ -25,9 +25,6 @@ use crate::control::{Bound, MountRequest};
 use crate::fs::mounts::MountPath;
 use crate::fs::passthrough::{Options, PassthroughFs};
 
-/// Descriptors that are asked for, as by nydusd.
-const DESCRIPTORS: u64 = 1_000_000;
-
 /// Longest configuration that is read, in bytes.
 const CONFIG_MAX: u64 = 1 << 20;
 
@@ -53,7 +50,7 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
         }
     };
     remark(&global);
-    limit_descriptors(global.rlimit_nofile);
+    descriptors::limit(global.rlimit_nofile);
     match mode {
         None => fuse::run(&global, &fuse, control),
         Some(Mode::Fuse(arguments)) => fuse::run(&global, &arguments, control),
@@ -168,15 +165,5 @@ fn start_log(global: &Global) -> Result<(), Failure> {
 fn remark(global: &Global) {
     if global.supervisor.is_some() {
         log::warn!("--supervisor is left out: no state is handed to another daemon");
-    }
-}
-
-fn limit_descriptors(wanted: Option<u64>) {
-    let wanted = wanted.unwrap_or(DESCRIPTORS);
-    if wanted == 0 {
-        return;
-    }
-    if let Some(limit) = descriptors::raise(wanted) {
-        log::warn!("The limit of open files stays at {limit}: it cannot be raised to {wanted}");
     }
 }

@@ -125,6 +125,9 @@ impl View {
             let wants = mount.fs.wants();
             view.wants.opens |= wants.opens;
             view.wants.posix_acl |= wants.posix_acl;
+            view.wants.plain_listings |= wants.plain_listings;
+            view.wants.writeback |= wants.writeback;
+            view.wants.shared_maps |= wants.shared_maps;
         }
         view.root = attached.get(&MountPath::default()).map(Arc::clone);
         let paths = with_parents(attached.keys());

@@ -86,12 +86,21 @@ impl Handles {
     }
 }
 
-/// The flags that a file is opened with for a guest that wants `flags`.
-pub(super) fn allowed(flags: u32) -> i32 {
-    flags.cast_signed() & ALLOWED
-}
-
 impl PassthroughFs {
+    /// The flags that a file is opened with for a guest that wants `flags`. One that
+    /// gathers its writes reads the pages around them, and knows where the end is.
+    pub(super) fn allowed(&self, flags: u32) -> i32 {
+        let flags = flags.cast_signed() & ALLOWED;
+        if !self.options.writeback {
+            return flags;
+        }
+        let flags = flags & !libc::O_APPEND;
+        if flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return (flags & !libc::O_ACCMODE) | libc::O_RDWR;
+        }
+        flags
+    }
+
     /// Keeps an opened file.
     pub(super) fn keep_file(&self, node: u64, fd: Held, flags: i32) -> Opened {
         let handle = Handle {

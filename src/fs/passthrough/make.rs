@@ -4,9 +4,9 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
+use super::PassthroughFs;
 use super::host::{self, path_of};
 use super::ids::without_keeping_ids;
-use super::{PassthroughFs, handles};
 use crate::fs::operation::{Caller, Making, Opened, Reply};
 use crate::fs::{Entry, Errno};
 
@@ -35,7 +35,7 @@ impl PassthroughFs {
         let inode = self.inodes.get(parent)?;
         let directory = inode.directory()?;
         let exclusive = flags & libc::O_EXCL.cast_unsigned() != 0;
-        let flags = handles::allowed(flags);
+        let flags = self.allowed(flags);
         let make = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
         let make = OFlags::from_bits_retain((flags | make).cast_unsigned());
         let made = {
@@ -67,7 +67,7 @@ impl PassthroughFs {
     /// OPEN.
     pub(super) fn open(&self, node: u64, flags: u32, kill: bool) -> Result<Opened, Errno> {
         let inode = self.inodes.get(node)?;
-        let flags = handles::allowed(flags);
+        let flags = self.allowed(flags);
         let fd = {
             let _plain = kill.then(without_keeping_ids).transpose()?;
             self.open_file(&inode, flags)?
@@ -86,7 +86,7 @@ impl PassthroughFs {
         let inode = self.inodes.get(parent)?;
         let directory = inode.directory()?;
         let linkable = flags & libc::O_EXCL.cast_unsigned();
-        let flags = handles::allowed(flags) & !libc::O_TRUNC;
+        let flags = self.allowed(flags) & !libc::O_TRUNC;
         let make = libc::O_TMPFILE | libc::O_CLOEXEC | linkable.cast_signed();
         let make = OFlags::from_bits_retain((flags | make).cast_unsigned());
         let fd = {

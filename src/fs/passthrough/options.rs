@@ -90,6 +90,14 @@ pub struct Options {
     pub nameless: bool,
     /// Whether nothing may be changed.
     pub read_only: bool,
+    /// Whether directories are listed without attributes.
+    pub plain_listings: bool,
+    /// Whether the guest gathers what it writes; for directories that nobody else
+    /// changes.
+    pub writeback: bool,
+    /// Whether files may be mapped by several programs of the guest although it keeps
+    /// none of their data; for directories that nobody else changes.
+    pub shared_maps: bool,
 }
 
 impl Default for Options {
@@ -101,6 +109,9 @@ impl Default for Options {
             announce_submounts: true,
             nameless: false,
             read_only: false,
+            plain_listings: false,
+            writeback: false,
+            shared_maps: false,
         }
     }
 }

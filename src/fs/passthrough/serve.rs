@@ -91,6 +91,9 @@ impl FileSystem for PassthroughFs {
         Wants {
             opens: true,
             posix_acl: self.options.posix_acl,
+            plain_listings: self.options.plain_listings,
+            writeback: self.options.writeback,
+            shared_maps: self.options.shared_maps,
         }
     }
 
