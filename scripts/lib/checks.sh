@@ -28,6 +28,7 @@ checks_end() {
         losetup -d "$item" || true
     done
     daemon_kill
+    ! declare -F shares_stop >/dev/null || shares_stop
     if [ "$code" = 0 ]; then
         rm -rf --one-file-system "$RUN"
     else
