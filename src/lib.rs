@@ -26,6 +26,7 @@
 //! * [`trace`] is what was read first, as text.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
+//! * [`state`] is what outlives the process.
 //! * [`attach`] makes mounts out of requests of the API.
 //! * [`bounded_cache`], [`core_dumps`], [`error_chain`], [`inherited`],
 //!   [`log_limit`], [`path_text`], [`runtime`], [`socket`] and [`version`] are small
@@ -67,6 +68,7 @@ pub mod prefetch;
 pub mod records;
 pub mod runtime;
 pub mod socket;
+pub mod state;
 pub mod store;
 pub mod trace;
 pub mod unpack;

@@ -5,22 +5,29 @@
 //!   [`Mounts`] of the API, and subcommands hand their first image to it.
 //! * [`HostRules`] is what the host demands of every mount, whatever a request
 //!   says.
+//! * `keeper` writes down what is mounted, for a daemon that is started after this
+//!   one was killed, and `restore` brings it back.
 //! * `open` makes an image ready to be served out of a request, `directory` a
 //!   directory of the host.
 //!
-//! May use: `config`, `control`, `fs`, `image`, `prefetch`, `store`, `runtime`.
+//! May use: `config`, `control`, `fs`, `image`, `prefetch`, `state`, `store`,
+//! `runtime`.
 //! Used by: `cli`.
 
 mod directory;
+mod keeper;
 mod open;
+mod restore;
 mod rules;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use self::keeper::{Entry, Keeper};
 use self::open::Prepared;
 pub use self::open::{AttachError, Served, announce, scope};
 pub use self::rules::{HOST_POLICY, HostRules};
@@ -31,7 +38,9 @@ use crate::fs::mounts::{MountPath, MountTree};
 use crate::fs::passthrough::PassthroughFs;
 use crate::fs::{FileSystem, ImageFs};
 use crate::fuse::Stats;
+use crate::image::Image;
 use crate::prefetch::Prefetch;
+use crate::state::StateError;
 use crate::store::Store;
 
 /// How long all traces together may take to be saved when the daemon ends.
@@ -43,6 +52,11 @@ pub struct Attacher {
     daemon: Arc<Daemon>,
     rules: HostRules,
     table: Mutex<Table>,
+    /// Writes down what is mounted, if anybody does.
+    keeper: OnceLock<Arc<Keeper>>,
+    /// What a killed daemon left, until it is brought back.
+    taken: Mutex<Option<restore::Taken>>,
+    restoring: AtomicBool,
 }
 
 #[derive(Default)]
@@ -51,6 +65,14 @@ struct Table {
     pending: HashMap<MountPath, u64>,
     live: HashMap<MountPath, Live>,
     last: u64,
+}
+
+/// A file system that is ready for its place.
+struct Made {
+    fs: Arc<dyn FileSystem>,
+    stats: Arc<Stats>,
+    live: Option<Live>,
+    instance: Option<Instance>,
 }
 
 struct Live {
@@ -66,6 +88,9 @@ impl Attacher {
             daemon,
             rules,
             table: Mutex::default(),
+            keeper: OnceLock::new(),
+            taken: Mutex::default(),
+            restoring: AtomicBool::new(false),
         })
     }
 
@@ -86,6 +111,9 @@ impl Attacher {
         request: &MountRequest,
         replace: bool,
     ) -> Result<(), AttachError> {
+        if self.is_restoring() {
+            return Err(AttachError::Restoring);
+        }
         let number = self.reserve(path, replace)?;
         let prepared = open::prepare(&self.rules, request);
         let mut table = self.table.lock();
@@ -98,48 +126,56 @@ impl Attacher {
         if !ours {
             return Err(AttachError::Unmounted(path.clone()));
         }
-        match prepared {
-            Prepared::Image(served) => self.put(&mut table, path, *served, replace),
-            Prepared::Directory(fs) => {
-                self.put_fs(path, fs, Arc::default(), replace)?;
-                self.daemon.remove(&path.to_string());
-                let old = table.live.remove(path);
-                log::info!("Mounted the directory {} at {path}", request.source);
-                finish_aside(old);
-                Ok(())
-            }
-        }
+        let image = match &prepared {
+            Prepared::Image(served) => Some(&served.image),
+            Prepared::Directory(_) => None,
+        };
+        let entry = self.entry(path, Some(request), image)?;
+        let made = |keeper: Option<&Keeper>| match prepared {
+            Prepared::Image(served) => Self::image(keeper, entry.number, *served),
+            Prepared::Directory(fs) => Self::directory(keeper, entry.number, *fs),
+        };
+        self.put(&mut table, path, &entry, made, replace)?;
+        let done = if replace { "Remounted" } else { "Mounted" };
+        log::info!("{done} {} at {path}", request.source);
+        Ok(())
     }
 
-    /// Mounts a directory of the host.
+    /// Mounts a directory of the host that the command line names.
     ///
     /// # Errors
     /// When the place is taken.
     pub fn mount_directory(&self, path: &MountPath, fs: PassthroughFs) -> Result<(), AttachError> {
-        self.put_fs(path, Arc::new(fs), Arc::default(), false)
-    }
-
-    fn put_fs(
-        &self,
-        path: &MountPath,
-        fs: Arc<dyn FileSystem>,
-        stats: Arc<Stats>,
-        replace: bool,
-    ) -> Result<(), AttachError> {
-        if replace {
-            self.tree.remount(path, fs, stats)?;
-        } else {
-            self.tree.mount(path, fs, stats)?;
+        let Some(fs) = self.take_directory(path, fs) else {
+            return Ok(());
+        };
+        if self.is_restoring() {
+            log::info!("{path} was unmounted before the daemon was started again");
+            return Ok(());
         }
-        Ok(())
+        let entry = self.entry(path, None, None)?;
+        let made = |keeper: Option<&Keeper>| Self::directory(keeper, entry.number, fs);
+        self.put(&mut self.table.lock(), path, &entry, made, false)
     }
 
-    /// Mounts an image that is open already.
+    /// Mounts an image that the command line names and that is open already.
     ///
     /// # Errors
     /// When the place is taken.
     pub fn mount_served(&self, path: &MountPath, served: Served) -> Result<(), AttachError> {
-        self.put(&mut self.table.lock(), path, served, false)
+        let Some(served) = self.take_image(path, served) else {
+            return Ok(());
+        };
+        if self.is_restoring() {
+            log::info!("{path} was unmounted before the daemon was started again");
+            return Ok(());
+        }
+        let entry = self.entry(path, None, Some(&served.image))?;
+        let bootstrap = served.image.path().display().to_string();
+        let made = |keeper: Option<&Keeper>| Self::image(keeper, entry.number, served);
+        self.put(&mut self.table.lock(), path, &entry, made, false)?;
+        log::info!("Mounted {bootstrap} at {path}");
+        Ok(())
     }
 
     /// Removes what is mounted at `path` or about to be. False when there is
@@ -148,6 +184,12 @@ impl Attacher {
         let mut table = self.table.lock();
         let awaited = table.pending.remove(path).is_some();
         let removed = self.tree.unmount(path);
+        if let Some(keeper) = self.keeper.get() {
+            keeper.remove_at(path);
+            if let Err(error) = self.note_places(keeper) {
+                log::warn!("{}", chain(&error));
+            }
+        }
         self.daemon.remove(&path.to_string());
         let live = table.live.remove(path);
         drop(table);
@@ -216,40 +258,120 @@ impl Attacher {
         Ok(number)
     }
 
+    /// What is written down of a mount that is about to be made, under a new number.
+    fn entry(
+        &self,
+        path: &MountPath,
+        request: Option<&MountRequest>,
+        image: Option<&Arc<Image>>,
+    ) -> Result<Entry, AttachError> {
+        let number = self.tree.reserve(path)?;
+        let mut entry = Entry {
+            number,
+            path: path.to_string(),
+            image: image.is_some(),
+            request: None,
+            root: None,
+            bootstrap: None,
+        };
+        if self.keeper.get().is_some() {
+            entry.request = request.map(Into::into);
+            if let Some(image) = image {
+                entry.root = image.root_digest().map(|root| root.to_string());
+                entry.bootstrap = restore::bootstrap_digest(image)?;
+            }
+        }
+        Ok(entry)
+    }
+
+    /// Makes a mount and puts it at its place.
     fn put(
         &self,
         table: &mut Table,
         path: &MountPath,
-        served: Served,
+        entry: &Entry,
+        make: impl FnOnce(Option<&Keeper>) -> Result<Made, AttachError>,
         replace: bool,
     ) -> Result<(), AttachError> {
-        let stats = Arc::<Stats>::default();
-        let live = Live {
-            store: Arc::clone(&served.store),
-            prefetch: Arc::clone(&served.prefetch),
+        let keeper = self.keeper.get().map(AsRef::as_ref);
+        if let Some(keeper) = keeper {
+            self.note_places(keeper)?;
+            keeper.add(entry)?;
+        }
+        let placed = make(keeper).and_then(|made| {
+            let (fs, stats) = (made.fs, made.stats);
+            let placed = match replace {
+                true => self.tree.remount_as(entry.number, path, fs, stats),
+                false => self.tree.mount_as(entry.number, path, fs, stats),
+            };
+            placed?;
+            Ok((made.live, made.instance))
+        });
+        if let (Err(_), Some(keeper)) = (&placed, keeper) {
+            keeper.remove(entry.number);
+        }
+        let (live, instance) = placed?;
+        match instance {
+            Some(instance) => self.daemon.insert(&path.to_string(), instance),
+            None => self.daemon.remove(&path.to_string()),
+        }
+        let old = match live {
+            Some(live) => table.live.insert(path.clone(), live),
+            None => table.live.remove(path),
         };
-        let fs = ImageFs::new(Arc::clone(&served.image), Arc::clone(&served.store));
-        let fs = Arc::new(fs.noting(served.prefetch.touches()));
-        self.put_fs(path, fs, Arc::clone(&stats), replace)?;
-        let bootstrap = served.image.path().display().to_string();
-        let instance = Instance {
-            prefetch: Arc::clone(served.prefetch.progress()),
-            image: served.image,
-            store: served.store,
-            stats,
-            sources: served.sources,
-            registries: served.registries,
-            verify: served.verify,
-            cache: served.cache,
-            cache_limit: served.cache_limit,
-            mounted: SystemTime::now(),
-        };
-        self.daemon.insert(&path.to_string(), instance);
-        let old = table.live.insert(path.clone(), live);
-        let done = if replace { "Remounted" } else { "Mounted" };
-        log::info!("{done} {bootstrap} at {path}");
         finish_aside(old);
+        if let Some(keeper) = keeper {
+            self.note_places(keeper)?;
+        }
         Ok(())
+    }
+
+    fn note_places(&self, keeper: &Keeper) -> Result<(), StateError> {
+        keeper.change(|whole| whole.places = self.tree.places())
+    }
+
+    /// An image as a file system with this number.
+    fn image(keeper: Option<&Keeper>, number: u32, served: Served) -> Result<Made, AttachError> {
+        let stats = Arc::<Stats>::default();
+        let fs = ImageFs::new(Arc::clone(&served.image), Arc::clone(&served.store));
+        let mut fs = fs.noting(served.prefetch.touches());
+        if let Some(keeper) = keeper {
+            fs = fs.keeping(&keeper.part(number, keeper::NODES))?;
+        }
+        Ok(Made {
+            fs: Arc::new(fs),
+            stats: Arc::clone(&stats),
+            live: Some(Live {
+                store: Arc::clone(&served.store),
+                prefetch: Arc::clone(&served.prefetch),
+            }),
+            instance: Some(Instance {
+                prefetch: Arc::clone(served.prefetch.progress()),
+                image: served.image,
+                store: served.store,
+                stats,
+                sources: served.sources,
+                registries: served.registries,
+                verify: served.verify,
+                cache: served.cache,
+                cache_limit: served.cache_limit,
+                mounted: SystemTime::now(),
+            }),
+        })
+    }
+
+    /// A directory as a file system with this number.
+    fn directory(
+        _keeper: Option<&Keeper>,
+        _number: u32,
+        fs: PassthroughFs,
+    ) -> Result<Made, AttachError> {
+        Ok(Made {
+            fs: Arc::new(fs),
+            stats: Arc::default(),
+            live: None,
+            instance: None,
+        })
     }
 }
 

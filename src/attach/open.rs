@@ -14,6 +14,7 @@ use crate::fs::mounts::{MountPath, TreeError};
 use crate::fs::passthrough::{PassthroughError, PassthroughFs, UnknownCache};
 use crate::image::{Image, ImageError, Pin};
 use crate::prefetch::{Prefetch, PrefetchError, PrefetchOptions, Scope};
+use crate::state::StateError;
 use crate::store::{Store, StoreConfig, StoreError, Verify};
 
 /// Why something is not mounted.
@@ -65,6 +66,25 @@ pub enum AttachError {
     /// Nothing can be fetched ahead.
     #[error(transparent)]
     Prefetch(#[from] PrefetchError),
+    /// It is another than before the daemon was killed.
+    #[error("{image} has changed: it is {found}, and was {wanted} when it was mounted")]
+    Changed {
+        /// The bootstrap.
+        image: PathBuf,
+        /// Its digest.
+        found: String,
+        /// The digest that it had.
+        wanted: String,
+    },
+    /// The command line is another than before the daemon was killed.
+    #[error("The command line names it no more")]
+    NotNamed,
+    /// A killed daemon's mounts come first.
+    #[error("The mounts of the daemon before this one are being brought back; ask again")]
+    Restoring,
+    /// It cannot be written down.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Credentials would not be safe.
     #[error("Cannot keep credentials out of core dumps")]
     CoreDumps(#[source] io::Error),
@@ -75,7 +95,7 @@ pub(super) enum Prepared {
     /// An image.
     Image(Box<Served>),
     /// A directory of the host.
-    Directory(Arc<PassthroughFs>),
+    Directory(Box<PassthroughFs>),
 }
 
 /// An image that can be served.
@@ -103,7 +123,7 @@ pub(super) fn prepare(rules: &HostRules, request: &MountRequest) -> Result<Prepa
     match request.fs_type.as_str() {
         "rafs" => Ok(Prepared::Image(Box::new(image(rules, request)?))),
         "passthrough_fs" | "passthroughfs" | "passthrough" => {
-            Ok(Prepared::Directory(Arc::new(directory::prepare(request)?)))
+            Ok(Prepared::Directory(Box::new(directory::prepare(request)?)))
         }
         other => Err(AttachError::UnknownType(other.chars().take(64).collect())),
     }

@@ -41,11 +41,17 @@ impl DirectoryOptions {
     /// Where the image is when a directory has the root.
     pub(super) const IMAGE_BESIDE: &str = "/image";
 
-    /// Opens the directory, if one is named.
-    pub(super) fn open(&self) -> Result<Option<PassthroughFs>, Failure> {
-        let Some(dir) = &self.shared_dir else {
-            return Ok(None);
-        };
+    /// Whether a directory is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.shared_dir.is_some()
+    }
+
+    /// Opens the directory that is named.
+    pub(super) fn open(&self) -> Result<PassthroughFs, Failure> {
+        let dir = self
+            .shared_dir
+            .as_deref()
+            .ok_or("--shared-dir is missing")?;
         let options = Options {
             cache: self.cache,
             xattr: self.xattr,
@@ -54,6 +60,6 @@ impl DirectoryOptions {
             read_only: self.read_only,
             ..Options::default()
         };
-        Ok(Some(PassthroughFs::new(dir, options)?))
+        Ok(PassthroughFs::new(dir, options)?)
     }
 }

@@ -9,6 +9,7 @@ use crate::cli::{Failure, signals};
 use crate::control::{Bound, Daemon, State};
 use crate::error_chain::chain;
 use crate::fs::mounts::MountTree;
+use crate::state::StateDir;
 use crate::virtio::{self, ServeOptions, Shutdown};
 
 /// A daemon that is being set up, or serves. Dropped, its files are removed.
@@ -39,7 +40,8 @@ impl Files {
 
 impl Host {
     /// A host without mounts, whose API answers from now on. `rules` are for
-    /// mounts that the API asks for.
+    /// mounts that the API asks for; `state` is where what outlives the process is
+    /// written down, if it is.
     ///
     /// # Errors
     /// When the pid file cannot be written or there are no threads.
@@ -48,12 +50,17 @@ impl Host {
         control: Bound,
         rules: HostRules,
         pid_file: Option<&Path>,
+        state: Option<&Path>,
     ) -> Result<Self, Failure> {
+        let state = state.map(StateDir::open).transpose()?;
         let files = Files {
             socket: Box::new(control.remover()),
             pid: pid_file.map(Path::to_owned),
         };
         let attacher = Attacher::new(MountTree::new(), Arc::clone(&daemon), rules);
+        if let Some(dir) = state {
+            attacher.keep(dir)?;
+        }
         daemon.set_mounts(Arc::clone(&attacher) as _);
         let host = Self {
             daemon,
@@ -69,6 +76,19 @@ impl Host {
         }
         control.start(&host.daemon)?;
         Ok(host)
+    }
+
+    /// What the command line names cannot be opened. A daemon that goes on where
+    /// another was killed does so without it.
+    ///
+    /// # Errors
+    /// The failure, if it goes on from nowhere.
+    pub(super) fn lose(&self, failure: Failure) -> Result<(), Failure> {
+        if !self.attacher.is_restoring() {
+            return Err(failure);
+        }
+        log::error!("{failure}");
+        Ok(())
     }
 
     /// Has the process end at a signal, after `end`.
@@ -88,6 +108,7 @@ impl Host {
                 files.remove();
                 end();
                 attacher.finish();
+                attacher.forget_state();
             },
         )?;
         Ok(())
@@ -112,6 +133,7 @@ impl Host {
         shutdown: &Shutdown,
         ready: impl FnOnce(),
     ) -> Result<(), Failure> {
+        self.attacher.begin()?;
         self.daemon.set_state(State::Ready);
         let tree = Arc::clone(self.attacher.tree());
         virtio::serve(options, tree, shutdown, || {
@@ -127,6 +149,7 @@ impl Host {
         self.daemon.set_state(State::Stopped);
         self.files.remove();
         self.attacher.finish();
+        self.attacher.forget_state();
         signals::report_end(&self.attacher.stores());
     }
 }

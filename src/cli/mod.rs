@@ -27,6 +27,7 @@ mod registry_options;
 mod serve;
 mod signals;
 mod size;
+mod state_options;
 mod system_log;
 mod unpack;
 mod virtiofsd;

@@ -13,6 +13,7 @@ use crate::cli::directory_options::DirectoryOptions;
 use crate::cli::host::{self, Host};
 use crate::cli::image_options::ServingOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
+use crate::cli::state_options::StateArguments;
 use crate::cli::{Failure, Outcome};
 use crate::control::ShownSource;
 use crate::fs::mounts::MountPath;
@@ -43,6 +44,8 @@ pub(super) struct Arguments {
     prefetch: PrefetchArguments,
     #[command(flatten)]
     control: ControlArguments,
+    #[command(flatten)]
+    state: StateArguments,
     /// File that holds the process id while the daemon runs.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -71,18 +74,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         control,
         arguments.image.rules(),
         arguments.pid_file.as_deref(),
+        arguments.state.dir(),
     )?;
     let hook = shutdown.clone();
     host.end_at_signals(move || hook.remove_socket())?;
+    host.attacher.restore();
     let mut at = MountPath::default();
-    if let Some(fs) = arguments.directory.open()? {
+    if arguments.directory.is_named() {
         host.attacher.tree().expect_directories();
-        host.attacher.mount_directory(&at, fs)?;
+        match arguments.directory.open() {
+            Ok(fs) => host.attacher.mount_directory(&at, fs)?,
+            Err(failure) => host.lose(failure)?,
+        }
         at = DirectoryOptions::IMAGE_BESIDE.parse()?;
     }
     if let Some(bootstrap) = &arguments.bootstrap {
-        let served = first_image(arguments, bootstrap)?;
-        host.attacher.mount_served(&at, served)?;
+        match first_image(arguments, bootstrap) {
+            Ok(served) => host.attacher.mount_served(&at, served)?,
+            Err(failure) => host.lose(failure)?,
+        }
     }
     let socket = match (&arguments.socket, arguments.fd) {
         (Some(path), _) => path.clone(),

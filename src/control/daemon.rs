@@ -26,6 +26,7 @@ pub struct Daemon {
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
     state: AtomicU8,
     mounts: OnceLock<Arc<dyn Mounts>>,
+    kept: OnceLock<Kept>,
     exit: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -79,6 +80,17 @@ pub struct Instance {
     pub mounted: SystemTime,
 }
 
+/// What is written down for a daemon that is started after this one was killed.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Where.
+    pub dir: PathBuf,
+    /// How often a daemon went on from there.
+    pub restored: u64,
+    /// Mountpoints of what this one could not bring back.
+    pub lost: Vec<String>,
+}
+
 /// A configured source, without secrets.
 #[derive(Clone, Debug)]
 pub struct ShownSource {
@@ -101,6 +113,7 @@ impl Daemon {
             instances: RwLock::default(),
             state: AtomicU8::new(State::Init as u8),
             mounts: OnceLock::new(),
+            kept: OnceLock::new(),
             exit: Box::new(exit),
         }
     }
@@ -136,6 +149,16 @@ impl Daemon {
     /// Notes how far it is; it never goes back.
     pub fn set_state(&self, state: State) {
         self.state.fetch_max(state as u8, Ordering::AcqRel);
+    }
+
+    /// Notes what is written down. The first one counts.
+    pub fn set_kept(&self, kept: Kept) {
+        let _ = self.kept.set(kept);
+    }
+
+    /// What is written down, once all is brought back; none without `--state`.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.kept.get()
     }
 
     /// Names what makes mounts. The first one counts.

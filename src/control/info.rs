@@ -18,7 +18,20 @@ use crate::store::{LinkFigures, Snapshot};
 struct Info {
     version: &'static str,
     id: Option<String>,
+    /// None without `--state`.
+    state: Option<StateInfo>,
     instances: BTreeMap<String, Served>,
+}
+
+#[derive(Serialize)]
+struct StateInfo {
+    dir: String,
+    /// How often a daemon went on where another was killed.
+    restored: u64,
+    /// Mountpoints of what could not be brought back the last time.
+    lost: Vec<String>,
+    /// Changes that could not be written down.
+    failures: u64,
 }
 
 #[derive(Serialize)]
@@ -56,6 +69,12 @@ pub(super) async fn info(State(daemon): State<Arc<Daemon>>) -> Result<Response, 
     let info = tokio::task::spawn_blocking(move || Info {
         version: env!("CARGO_PKG_VERSION"),
         id: daemon.id.clone(),
+        state: daemon.kept().map(|kept| StateInfo {
+            dir: kept.dir.display().to_string(),
+            restored: kept.restored,
+            lost: kept.lost.clone(),
+            failures: crate::state::failures(),
+        }),
         instances: daemon
             .instances()
             .into_iter()

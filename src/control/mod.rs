@@ -13,7 +13,7 @@
 //! Handlers run on [`crate::runtime`] and read counters; they hold no lock that
 //! a queue's thread takes, and what may wait for a disk is done aside. Secrets
 //! never come here but through `credentials`, and never leave it. May use:
-//! `backend`, `fuse`, `image`, `prefetch`, `runtime`, `socket`, `store`. Used
+//! `backend`, `fuse`, `image`, `prefetch`, `runtime`, `socket`, `state`, `store`. Used
 //! by: `cli`.
 
 mod answer;
@@ -31,6 +31,6 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use self::daemon::{Daemon, Instance, ShownSource, State};
+pub use self::daemon::{Daemon, Instance, Kept, ShownSource, State};
 pub use self::mounts::{MountRefusal, MountRequest, Mounts};
 pub use self::server::{Bound, ControlError};

@@ -1,5 +1,6 @@
 //! The file system over an image and a chunk store.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +12,14 @@ use quick_cache::sync::Cache;
 use crate::bounded_cache::bounded;
 use crate::chunk::Chunk;
 use crate::destination::Destination;
-use crate::fs::nodes::{Held, Nodes, ROOT};
+use crate::fs::nodes::{Held, Nodes, RECORD, ROOT};
 use crate::fs::touches::{FirstReads, Touches};
 use crate::fs::{Attr, BLOCK_SIZE, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
 use crate::image::group;
 use crate::image::model::NAME_MAX;
 use crate::image::{Content, Directory, Image, ImageError, Node, NodeRef};
 use crate::log_limit::LogLimit;
+use crate::state::{Slots, StateError};
 use crate::store::Store;
 
 /// How long a guest may keep names and attributes: an image never changes.
@@ -82,6 +84,18 @@ impl ImageFs {
     pub fn noting(mut self, touches: Option<Arc<Touches>>) -> Self {
         self.touches = touches;
         self
+    }
+
+    /// The same, writing down in the file at `path` what the guest holds, which is
+    /// what a daemon before this one wrote there. The image must be the one that it
+    /// served.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn keeping(mut self, path: &Path) -> Result<Self, StateError> {
+        let (slots, saved) = Slots::open(path, RECORD)?;
+        self.nodes.keep(slots, &saved);
+        Ok(self)
     }
 
     /// The chunk store.

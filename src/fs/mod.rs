@@ -2,12 +2,13 @@
 //!
 //! [`FileSystem`] is the trait that the FUSE server is written against;
 //! [`ImageFs`] implements it over an image and a chunk store; [`touches`] is
-//! its memory of what was read first. [`passthrough`] over a directory of the host;
+//! its memory of what was read first. [`GoneFs`] stands for one that is no more. [`passthrough`] over a directory of the host;
 //! [`operation`] is what file systems that can be written are asked besides. [`mounts`] puts many file systems into one tree;
 //! [`stats`] counts what each was asked.
-//! May use: `image`, `store`, `chunk`, `destination`, `payload`. Used by: `fuse`,
+//! May use: `image`, `store`, `state`, `chunk`, `destination`, `payload`. Used by: `fuse`,
 //! the transports, `cli`.
 
+mod gone;
 mod image;
 pub mod mounts;
 mod nodes;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 
 use crate::destination::Destination;
 
+pub use self::gone::GoneFs;
 pub use self::image::ImageFs;
 use self::operation::{Caller, Operation, Reply, Wants};
 use self::stats::Stats;
@@ -234,6 +236,15 @@ pub enum Read {
 pub trait FileSystem: Send + Sync + 'static {
     /// A new session begins (INIT): node ids of an earlier one are forgotten.
     fn init(&self);
+
+    /// Learns what the INIT that [`FileSystem::init`] told of agreed on: bits of
+    /// the protocol, which go on in [`FileSystem::agreement`].
+    fn agreed(&self, _options: u64) {}
+
+    /// What the last session agreed on, if it is older than this process; else 0.
+    fn agreement(&self) -> u64 {
+        0
+    }
 
     /// Finds `name` in directory `parent` and takes one reference to the node.
     /// An entry with node id 0 says that there is no such name, and how long

@@ -1,13 +1,23 @@
 //! The nodes that a guest holds: what it looked up and did not forget.
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry as Slot;
+use hashbrown::hash_map::Entry as Place;
 use parking_lot::RwLock;
 
+use crate::chunk::Digest;
 use crate::image::NodeRef;
+use crate::image::model::NodeProof;
+use crate::state::{Saved, Slot, Slots};
 
 /// Node id of the root, fixed by FUSE.
 pub(super) const ROOT: u64 = 1;
+
+/// Bytes of a node that is written down: id, references, parent, offset of its
+/// record, digest, and whether these two are there.
+pub(super) const RECORD: usize = 128;
+
+/// Where the references are in it.
+const REFERENCES: usize = 8;
 
 /// A node that a guest holds.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +27,7 @@ pub(super) struct Held {
     /// Node id of the directory it was first found in.
     pub(super) parent: u64,
     references: u64,
+    slot: Slot,
 }
 
 #[cfg(test)]
@@ -26,6 +37,7 @@ impl Held {
             node,
             parent,
             references: 1,
+            slot: Slot::NONE,
         }
     }
 }
@@ -37,6 +49,7 @@ impl Held {
 pub(super) struct Nodes {
     root: NodeRef,
     held: RwLock<HashMap<u64, Held>>,
+    kept: Option<Slots>,
 }
 
 impl Nodes {
@@ -45,7 +58,23 @@ impl Nodes {
         Self {
             root,
             held: RwLock::default(),
+            kept: None,
         }
+    }
+
+    /// Holds what is `saved`, and writes down changes from now on.
+    pub(super) fn keep(&mut self, slots: Slots, saved: &Saved) {
+        let mut held = HashMap::with_capacity(saved.records.len());
+        for (slot, record) in &saved.records {
+            match read(record, *slot) {
+                Some((id, node)) => {
+                    held.insert(id, node);
+                }
+                None => slots.free(*slot),
+            }
+        }
+        self.held = RwLock::new(held);
+        self.kept = Some(slots);
     }
 
     /// The node id of a node; none for a number that FUSE keeps for itself.
@@ -64,6 +93,7 @@ impl Nodes {
                 node: self.root,
                 parent: ROOT,
                 references: 0,
+                slot: Slot::NONE,
             });
         }
         self.held.read().get(&id).copied()
@@ -78,17 +108,23 @@ impl Nodes {
             return false;
         }
         match self.held.write().entry(id) {
-            Slot::Occupied(mut slot) => {
+            Place::Occupied(mut slot) => {
                 let held = slot.get_mut();
                 held.references = held.references.saturating_add(1);
+                self.note(held);
                 held.node == node && (held.parent == parent || !is_directory)
             }
-            Slot::Vacant(slot) => {
-                slot.insert(Held {
+            Place::Vacant(slot) => {
+                let mut held = Held {
                     node,
                     parent,
                     references: 1,
-                });
+                    slot: Slot::NONE,
+                };
+                if let Some(kept) = &self.kept {
+                    held.slot = kept.add(&write(id, &held));
+                }
+                slot.insert(held);
                 true
             }
         }
@@ -96,18 +132,34 @@ impl Nodes {
 
     /// Drops references; the last one removes the node.
     pub(super) fn forget(&self, id: u64, count: u64) {
-        if let Slot::Occupied(mut slot) = self.held.write().entry(id) {
+        if let Place::Occupied(mut slot) = self.held.write().entry(id) {
             let left = slot.get().references.saturating_sub(count);
             slot.get_mut().references = left;
-            if left == 0 {
-                slot.remove();
+            if left > 0 {
+                self.note(slot.get());
+                return;
             }
+            let gone = slot.remove();
+            if let Some(kept) = &self.kept {
+                kept.free(gone.slot);
+            }
+        }
+    }
+
+    /// Writes down how often a node is held.
+    fn note(&self, held: &Held) {
+        if let Some(kept) = &self.kept {
+            kept.put(held.slot, REFERENCES, &held.references.to_le_bytes());
         }
     }
 
     /// Drops all references.
     pub(super) fn clear(&self) {
-        *self.held.write() = HashMap::new();
+        let mut held = self.held.write();
+        *held = HashMap::new();
+        if let Some(kept) = &self.kept {
+            kept.clear();
+        }
     }
 
     /// Whether nothing but the root is held.
@@ -119,6 +171,47 @@ impl Nodes {
     pub(super) fn len(&self) -> usize {
         self.held.read().len()
     }
+}
+
+/// A node as it is written down.
+fn write(id: u64, held: &Held) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    let proof = held.node.proof;
+    let offset = proof.map_or(0, |proof| proof.record);
+    let digest = proof.map_or(Digest::default(), |proof| proof.digest);
+    for (at, number) in [id, held.references, held.parent, offset]
+        .into_iter()
+        .enumerate()
+    {
+        record[8 * at..8 * at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    record[32..64].copy_from_slice(&digest.0);
+    record[64] = u8::from(proof.is_some());
+    record
+}
+
+/// The same backwards; none for what makes no sense.
+fn read(record: &[u8], slot: Slot) -> Option<(u64, Held)> {
+    let field = |at: usize| {
+        let bytes = record.get(8 * at..8 * at + 8)?.try_into().ok()?;
+        Some(u64::from_le_bytes(bytes))
+    };
+    let (id, references) = (field(0)?, field(1)?);
+    let digest = Digest(record.get(32..64)?.try_into().ok()?);
+    let proof = match record.get(64)? {
+        0 => None,
+        _ => Some(NodeProof {
+            digest,
+            record: field(3)?,
+        }),
+    };
+    let held = Held {
+        node: NodeRef { nid: id, proof },
+        parent: field(2)?,
+        references,
+        slot,
+    };
+    (id > ROOT && references > 0).then_some((id, held))
 }
 
 #[cfg(test)]
@@ -146,9 +239,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_is_held_again_after_a_crash() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("nodes");
+        let begin = || {
+            let mut nodes = Nodes::new(node(128));
+            let (slots, saved) = Slots::open(&path, RECORD).unwrap();
+            nodes.keep(slots, &saved);
+            nodes
+        };
+        let proof = NodeProof {
+            digest: Digest([7; 32]),
+            record: 4711,
+        };
+        let proved = NodeRef {
+            nid: 300,
+            proof: Some(proof),
+        };
+        let nodes = begin();
+        assert!(nodes.hold(200, node(200), ROOT, true));
+        assert!(nodes.hold(300, proved, 200, false));
+        assert!(nodes.hold(300, proved, 200, false));
+        assert!(nodes.hold(400, node(400), ROOT, false));
+        nodes.forget(400, 1);
+        drop(nodes);
+
+        let nodes = begin();
+        assert_eq!(nodes.len(), 2);
+        let held = nodes.get(300).unwrap();
+        assert_eq!((held.node, held.parent), (proved, 200));
+        nodes.forget(300, 1);
+        drop(nodes);
+        let nodes = begin();
+        assert!(nodes.get(300).is_some());
+        nodes.forget(300, 1);
+        assert!(nodes.get(300).is_none());
+        nodes.clear();
+        drop(nodes);
+        assert!(begin().is_empty());
+    }
+
+    #[test]
     fn another_node_under_a_held_id_is_noticed() {
         let nodes = Nodes::new(node(128));
-        let proof = crate::image::model::NodeProof {
+        let proof = NodeProof {
             digest: Default::default(),
             record: 0,
         };

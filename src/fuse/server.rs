@@ -41,8 +41,9 @@ pub enum Outcome {
 
 /// Serves one FUSE session at a time over any transport.
 ///
-/// A request that comes before INIT is served like one after an INIT that
-/// offered nothing: a guest whose session is older than this process goes on.
+/// A request that comes before INIT is served as the file system says that the last
+/// session agreed, or like one after an INIT that offered nothing: a guest whose
+/// session is older than this process goes on.
 pub struct Server {
     fs: Arc<dyn FileSystem>,
     /// Bits of [`abi::FsOptions`] that the last INIT agreed on.
@@ -59,8 +60,8 @@ impl Server {
     /// A server that asks `fs` and counts what it does in `stats`.
     pub fn counting(fs: Arc<dyn FileSystem>, stats: Arc<Stats>) -> Self {
         Self {
+            options: AtomicU64::new(fs.agreement()),
             fs,
-            options: AtomicU64::new(0),
             stats,
         }
     }
@@ -243,6 +244,7 @@ impl Server {
         if let Some(options) = negotiated.options {
             self.options.store(options, Ordering::Relaxed);
             self.fs.init();
+            self.fs.agreed(options);
         }
         put(out, &negotiated.reply)
     }

@@ -189,6 +189,25 @@ impl Bootstrap {
         Ok((copy, Digest(digest.finalize().into())))
     }
 
+    /// SHA-256 of the file as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest(&self) -> Result<Digest, ImageError> {
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; COPY_STEP];
+        let mut at = 0;
+        while at < self.len {
+            let got = self.read_some(at, &mut buffer)?;
+            if got == 0 {
+                break;
+            }
+            digest.update(&buffer[..got]);
+            at += got as u64;
+        }
+        Ok(Digest(digest.finalize().into()))
+    }
+
     /// Length in bytes when the file was opened.
     pub fn len(&self) -> u64 {
         self.len

@@ -248,6 +248,14 @@ impl Image {
         self.root_digest
     }
 
+    /// SHA-256 of the bootstrap as it is now, all of which is read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn bootstrap_digest(&self) -> Result<Digest, ImageError> {
+        self.tree.bootstrap().digest()
+    }
+
     /// The must-understand bits of the integrity section.
     pub fn must_understand(&self) -> u64 {
         self.must_understand

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::logging::LogLevel;
+use crate::cli::state_options::StateArguments;
 
 /// Serves container images to virtual machines and hosts, in the place of
 /// nydusd.
@@ -128,6 +129,8 @@ pub(super) struct VirtiofsArguments {
     /// End when the virtual machine disconnects; otherwise wait for the next.
     #[arg(long)]
     pub(super) exit_on_disconnect: bool,
+    #[command(flatten)]
+    pub(super) state: StateArguments,
     #[command(flatten)]
     pub(super) fs: FsOptions,
     #[command(flatten)]

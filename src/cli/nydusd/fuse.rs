@@ -29,7 +29,7 @@ pub(super) fn run(
     if arguments.failover_policy == Failover::Flush {
         log::warn!("--failover-policy is left out: no other daemon takes over");
     }
-    let host = host(global, control)?;
+    let host = host(global, control, None)?;
     // A signal that comes while we mount waits for the mount and then removes
     // it.
     let slot: Arc<Mutex<Option<Arc<Mounted>>>> = Arc::default();

@@ -63,7 +63,7 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
 }
 
 /// The host of either mode, its API answering.
-fn host(global: &Global, control: Bound) -> Result<Host, Failure> {
+fn host(global: &Global, control: Bound, state: Option<&Path>) -> Result<Host, Failure> {
     let policy = global.policy.clone().or_else(|| {
         let path = PathBuf::from(HOST_POLICY);
         path.exists().then_some(path)
@@ -77,18 +77,21 @@ fn host(global: &Global, control: Bound) -> Result<Host, Failure> {
         ..HostRules::default()
     };
     let daemon = control_options::daemon(global.id.clone());
-    Host::start(daemon, control, rules, global.pid_file.as_deref())
+    Host::start(daemon, control, rules, global.pid_file.as_deref(), state)
 }
 
 /// Mounts what the command line names, if it names anything.
 fn mount_first(host: &Host, global: &Global, options: &FsOptions) -> Result<(), Failure> {
     if let Some(dir) = &options.shared_dir {
-        let fs = PassthroughFs::new(dir, Options::default())?;
+        let fs = PassthroughFs::new(dir, Options::default());
         let at: MountPath = options.virtual_mountpoint.parse()?;
         if options.bootstrap.is_some() {
             return Err("--shared-dir and --bootstrap exclude each other; mount one of them through --apisock".into());
         }
-        host.attacher.mount_directory(&at, fs)?;
+        match fs {
+            Ok(fs) => host.attacher.mount_directory(&at, fs)?,
+            Err(error) => host.lose(error.into())?,
+        }
         return Ok(());
     }
     if options.dedup_db.is_some() {
@@ -116,6 +119,10 @@ fn mount_first(host: &Host, global: &Global, options: &FsOptions) -> Result<(), 
         prefetch_files: files.transpose()?,
     };
     let at: MountPath = options.virtual_mountpoint.parse()?;
+    if host.attacher.is_restoring() {
+        // It was written down as it was asked for.
+        return Ok(());
+    }
     host.attacher.mount_request(&at, &request, false)?;
     Ok(())
 }

@@ -26,11 +26,12 @@ pub(super) fn run(
     }
     let listener = arguments.fd.map(listener).transpose()?;
     let shutdown = Shutdown::new()?;
-    let host = host(global, control)?;
+    let host = host(global, control, arguments.state.dir())?;
     let hook = shutdown.clone();
     host.end_at_signals(move || hook.remove_socket())?;
     // Kata mounts a directory beside the images before the guest starts.
     host.attacher.tree().expect_directories();
+    host.attacher.restore();
     mount_first(&host, global, &arguments.fs)?;
     let socket = match (&arguments.sock, arguments.fd) {
         (Some(path), _) => path.clone(),

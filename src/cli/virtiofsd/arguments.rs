@@ -6,6 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::cli::logging::LogLevel;
+use crate::cli::state_options::StateArguments;
 use crate::fs::passthrough::Cache;
 
 /// Serves a directory of the host to a virtual machine, in the place of virtiofsd.
@@ -76,6 +77,8 @@ pub(super) struct Line {
     /// never, metadata). The directory must be this guest's alone.
     #[arg(long)]
     pub(super) allow_mmap: bool,
+    #[command(flatten)]
+    pub(super) state: StateArguments,
     /// Open files that are wanted; 0 to leave the limit alone [default: 1000000].
     #[arg(long, value_name = "N")]
     pub(super) rlimit_nofile: Option<u64>,

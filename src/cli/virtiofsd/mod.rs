@@ -112,6 +112,7 @@ fn serve(line: &Line) -> Result<Outcome, Failure> {
         Bound::default(),
         HostRules::default(),
         pid_file.as_deref(),
+        line.state.dir(),
     )?;
     let hook = file.clone();
     host.end_at_signals(move || {
@@ -120,6 +121,7 @@ fn serve(line: &Line) -> Result<Outcome, Failure> {
         }
     })?;
     host.attacher.tree().expect_directories();
+    host.attacher.restore();
     host.attacher.mount_directory(&MountPath::default(), fs)?;
     let options = ServeOptions {
         listener: Some(listener),

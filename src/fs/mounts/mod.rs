@@ -9,6 +9,7 @@
 //! * `number` puts the number of a mount above the node ids and inode numbers of
 //!   its file system, so that both are unique on the device. Numbers of mounts are
 //!   never used twice.
+//! * `keep` writes down what the guest relies on, for a daemon after a crash.
 //! * `mount` knows what a guest still holds of a mount; `serve` answers requests,
 //!   `perform` those that open or change something.
 //!
@@ -25,6 +26,7 @@
 //! * A mount below another: directories that the outer one has are used, others
 //!   stand in front of it.
 
+mod keep;
 mod list;
 mod mount;
 mod number;
@@ -36,18 +38,22 @@ mod tests;
 mod view;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use self::keep::Places;
 pub use self::path::{BadPath, MountPath};
 
+use self::keep::Ledger;
 use self::mount::Mount;
 use self::view::{Points, View};
 use super::FileSystem;
 use super::stats::Stats;
+use crate::state::StateError;
 
 /// Why a mount cannot be made or found.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -72,7 +78,23 @@ pub struct MountTree {
     hybrid: AtomicBool,
     /// Whether somebody is on the way to [`MountTree::reap`].
     reaping: AtomicBool,
+    /// What is written down, if anything is.
+    ledger: OnceLock<Ledger>,
+    /// Who hears of replaced mounts that are let go of.
+    buried: OnceLock<Box<dyn Fn(u32) + Send + Sync>>,
     me: Weak<Self>,
+}
+
+/// A mount that is brought back.
+pub struct PutBack {
+    /// Its number.
+    pub number: u32,
+    /// Where it is or was.
+    pub path: MountPath,
+    /// What it shows.
+    pub fs: Arc<dyn FileSystem>,
+    /// Where its requests are counted.
+    pub stats: Arc<Stats>,
 }
 
 #[derive(Default)]
@@ -94,6 +116,8 @@ impl MountTree {
             state: Mutex::new(state),
             hybrid: AtomicBool::new(false),
             reaping: AtomicBool::new(false),
+            ledger: OnceLock::new(),
+            buried: OnceLock::new(),
             me: Weak::clone(me),
         })
     }
@@ -117,11 +141,36 @@ impl MountTree {
         fs: Arc<dyn FileSystem>,
         stats: Arc<Stats>,
     ) -> Result<(), TreeError> {
+        let number = self.reserve(path)?;
+        self.mount_as(number, path, fs, stats)
+    }
+
+    /// A number for a mount at `path`, never given before.
+    ///
+    /// # Errors
+    /// When there are no more numbers.
+    pub fn reserve(&self, path: &MountPath) -> Result<u32, TreeError> {
+        let mut state = self.state.lock();
+        let number = state.numbers.next(path.is_root());
+        number.ok_or(TreeError::UsedUp(number::LAST))
+    }
+
+    /// As [`MountTree::mount`], with a reserved number.
+    ///
+    /// # Errors
+    /// When something is mounted there.
+    pub fn mount_as(
+        &self,
+        number: u32,
+        path: &MountPath,
+        fs: Arc<dyn FileSystem>,
+        stats: Arc<Stats>,
+    ) -> Result<(), TreeError> {
         let mut state = self.state.lock();
         if state.attached.contains_key(path) {
             return Err(TreeError::Taken(path.clone()));
         }
-        let mount = state.number(path, fs, stats)?;
+        let mount = self.make(number, path, fs, stats);
         state.attached.insert(path.clone(), mount);
         self.publish(&mut state);
         Ok(())
@@ -137,11 +186,26 @@ impl MountTree {
         fs: Arc<dyn FileSystem>,
         stats: Arc<Stats>,
     ) -> Result<(), TreeError> {
+        let number = self.reserve(path)?;
+        self.remount_as(number, path, fs, stats)
+    }
+
+    /// As [`MountTree::remount`], with a reserved number.
+    ///
+    /// # Errors
+    /// When nothing is mounted there.
+    pub fn remount_as(
+        &self,
+        number: u32,
+        path: &MountPath,
+        fs: Arc<dyn FileSystem>,
+        stats: Arc<Stats>,
+    ) -> Result<(), TreeError> {
         let mut state = self.state.lock();
         if !state.attached.contains_key(path) {
             return Err(TreeError::NotMounted(path.clone()));
         }
-        let mount = state.number(path, fs, stats)?;
+        let mount = self.make(number, path, fs, stats);
         if let Some(old) = state.attached.insert(path.clone(), mount) {
             state.lingering.push(old);
         }
@@ -167,6 +231,9 @@ impl MountTree {
         }
         self.publish(&mut state);
         drop(state);
+        gone.iter()
+            .chain(&replaced)
+            .for_each(|mount| mount.retire());
         // What they hold is released outside the lock.
         drop((gone, replaced));
         true
@@ -192,6 +259,86 @@ impl MountTree {
             self.publish(&mut state);
         }
         drop(state);
+        for mount in buried {
+            mount.retire();
+            if let Some(hear) = self.buried.get() {
+                hear(mount.number);
+            }
+        }
+    }
+
+    /// Writes down in the file at `path`, from now on, what changes with requests,
+    /// and knows what a daemon before this one wrote there. For a tree without
+    /// mounts; [`MountTree::put_back`] brings those back.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn keep(&self, path: &Path) -> Result<(), StateError> {
+        // Only a second call could find it set.
+        let _ = self.ledger.set(Ledger::open(path)?);
+        Ok(())
+    }
+
+    /// Has `hear` told the number of each replaced mount that is let go of.
+    pub fn on_burial(&self, hear: impl Fn(u32) + Send + Sync + 'static) {
+        let _ = self.buried.set(Box::new(hear));
+    }
+
+    /// The numbers that were given so far.
+    pub fn places(&self) -> Places {
+        let state = self.state.lock();
+        let (next, plain) = state.numbers.given();
+        let (serials, last) = state.points.given();
+        Places {
+            next,
+            plain,
+            serials,
+            last,
+        }
+    }
+
+    /// Brings back the mounts of a daemon before this one, under their numbers. Of
+    /// several at one path the last is attached, and the others are those that it
+    /// replaced.
+    pub fn put_back(&self, places: &Places, mounts: Vec<PutBack>) {
+        let mut state = self.state.lock();
+        state.numbers.take_up(places.next, places.plain);
+        state.points.take_up(&places.serials, places.last);
+        let mut mounts = mounts;
+        mounts.sort_by_key(|mount| mount.number);
+        for PutBack {
+            number,
+            path,
+            fs,
+            stats,
+        } in mounts
+        {
+            if !number::is_mount(number) {
+                continue;
+            }
+            state.numbers.skip(number);
+            let mount = self.make(number, &path, fs, stats);
+            if let Some(old) = state.attached.insert(path, mount) {
+                state.lingering.push(old);
+            }
+        }
+        self.publish(&mut state);
+        for old in &state.lingering {
+            old.detach();
+        }
+        drop(state);
+        self.reap();
+    }
+
+    fn make(
+        &self,
+        number: u32,
+        path: &MountPath,
+        fs: Arc<dyn FileSystem>,
+        stats: Arc<Stats>,
+    ) -> Arc<Mount> {
+        let roots = self.ledger.get().map(|ledger| ledger.roots(number));
+        Arc::new(Mount::new(number, path.clone(), (fs, stats), roots))
     }
 
     /// Has [`MountTree::reap`] done aside: a queue's thread must not wait.
@@ -217,18 +364,5 @@ impl MountTree {
             &mut state.points,
         );
         self.view.store(Arc::new(view));
-    }
-}
-
-impl State {
-    fn number(
-        &mut self,
-        path: &MountPath,
-        fs: Arc<dyn FileSystem>,
-        stats: Arc<Stats>,
-    ) -> Result<Arc<Mount>, TreeError> {
-        let number = self.numbers.next(path.is_root());
-        let number = number.ok_or(TreeError::UsedUp(number::LAST))?;
-        Ok(Arc::new(Mount::new(number, path.clone(), fs, stats)))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use super::super::stats::Stats;
 use super::super::{Attr, Entry, Errno, FileSystem};
+use super::keep::RootCount;
 use super::number;
 use super::path::MountPath;
 
@@ -16,6 +17,8 @@ pub(super) struct Mount {
     pub(super) stats: Arc<Stats>,
     /// References to the root, which file systems do not count.
     roots: AtomicU64,
+    /// Those of the guest, written down.
+    kept: Option<RootCount>,
     /// Another one has its place.
     detached: AtomicBool,
     /// On its way out of the view: nothing new may be held.
@@ -26,15 +29,17 @@ impl Mount {
     pub(super) fn new(
         number: u32,
         path: MountPath,
-        fs: Arc<dyn FileSystem>,
-        stats: Arc<Stats>,
+        (fs, stats): (Arc<dyn FileSystem>, Arc<Stats>),
+        kept: Option<RootCount>,
     ) -> Self {
+        let roots = kept.as_ref().map_or(0, RootCount::get);
         Self {
             number,
             path,
             fs,
             stats,
-            roots: AtomicU64::new(0),
+            roots: AtomicU64::new(roots),
+            kept,
             detached: AtomicBool::new(false),
             dead: AtomicBool::new(false),
         }
@@ -61,8 +66,33 @@ impl Mount {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
     }
 
+    /// Writes down that the guest got a reference to the root.
+    pub(super) fn note_root(&self) {
+        if let Some(kept) = &self.kept {
+            kept.change(|count| count.saturating_add(1));
+        }
+    }
+
+    /// Drops references that the guest had to the root.
+    pub(super) fn forget_root(&self, count: u64) {
+        if let Some(kept) = &self.kept {
+            kept.change(|held| held.saturating_sub(count));
+        }
+        self.release_root(count);
+    }
+
+    /// Drops what is written down: the mount is gone.
+    pub(super) fn retire(&self) {
+        if let Some(kept) = &self.kept {
+            kept.retire();
+        }
+    }
+
     /// Drops everything that is held.
     pub(super) fn forget_all(&self) {
+        if let Some(kept) = &self.kept {
+            kept.change(|_| 0);
+        }
         self.roots.store(0, Ordering::SeqCst);
         self.fs.init();
     }

@@ -24,6 +24,11 @@ pub(super) fn split(node: u64) -> (u32, u64) {
     (mount, node & ((1 << INNER_BITS) - 1))
 }
 
+/// Whether a mount may have this number.
+pub(super) fn is_mount(number: u32) -> bool {
+    number != TREE && number <= LAST
+}
+
 /// Hands out numbers, each once.
 #[derive(Debug)]
 pub(super) struct Numbers {
@@ -52,6 +57,25 @@ impl Numbers {
         }
         self.next += 1;
         Some(self.next - 1)
+    }
+
+    /// The next number, and whether 0 is still to be had.
+    pub(super) fn given(&self) -> (u32, bool) {
+        (self.next, self.plain)
+    }
+
+    /// Goes on where another daemon was.
+    pub(super) fn take_up(&mut self, next: u32, plain: bool) {
+        self.next = self.next.max(next);
+        self.plain &= plain;
+    }
+
+    /// Notes that a number is in use.
+    pub(super) fn skip(&mut self, number: u32) {
+        match number {
+            0 => self.plain = false,
+            number => self.next = self.next.max(number + 1),
+        }
     }
 }
 

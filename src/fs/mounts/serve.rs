@@ -9,6 +9,7 @@ use super::super::operation::{Caller, Operation, Reply, Wants};
 use super::super::stats::Stats;
 use super::super::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
 use super::MountTree;
+use super::keep::Ledger;
 use super::mount::Mount;
 use super::view::{Child, Place, View};
 use crate::destination::Destination;
@@ -39,8 +40,9 @@ impl MountTree {
             .fs
             .getattr(ROOT)
             .and_then(|(attr, _)| mount.attr(attr));
-        if attr.is_err() {
-            mount.release_root(1);
+        match attr {
+            Ok(_) => mount.note_root(),
+            Err(_) => mount.release_root(1),
         }
         Some(attr.map(|attr| Entry {
             node: child.node,
@@ -100,10 +102,15 @@ impl MountTree {
     /// Drops references to a node of a mount.
     pub(super) fn let_go(&self, mount: &Arc<Mount>, inner: u64, count: u64) {
         if inner == ROOT {
-            mount.release_root(count);
+            mount.forget_root(count);
         } else {
             mount.fs.forget(inner, count);
         }
+        self.look_after(mount);
+    }
+
+    /// Has a mount that is over let go of.
+    fn look_after(&self, mount: &Mount) {
         if mount.is_over() {
             self.reap_soon();
         }
@@ -120,7 +127,8 @@ pub(super) struct Pin<'a> {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         if self.pinned {
-            self.tree.let_go(self.mount, ROOT, 1);
+            self.mount.release_root(1);
+            self.tree.look_after(self.mount);
         }
     }
 }
@@ -132,6 +140,16 @@ impl FileSystem for MountTree {
             mount.forget_all();
         }
         self.reap_soon();
+    }
+
+    fn agreed(&self, options: u64) {
+        if let Some(ledger) = self.ledger.get() {
+            ledger.agreed(options);
+        }
+    }
+
+    fn agreement(&self) -> u64 {
+        self.ledger.get().map_or(0, Ledger::options)
     }
 
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {

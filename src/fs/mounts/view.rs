@@ -72,6 +72,24 @@ impl Points {
         };
         *self.serials.entry_ref(path).or_insert_with(next)
     }
+
+    /// Those that are in use, and the last that was given.
+    pub(super) fn given(&self) -> (BTreeMap<String, u64>, u64) {
+        let serials = self.serials.iter();
+        let serials = serials.map(|(path, &serial)| (path.to_string(), serial));
+        (serials.collect(), self.last)
+    }
+
+    /// Goes on where another daemon was.
+    pub(super) fn take_up(&mut self, serials: &BTreeMap<String, u64>, last: u64) {
+        self.last = self.last.max(last);
+        for (path, &serial) in serials {
+            if let Ok(path) = path.parse() {
+                self.last = self.last.max(serial.saturating_sub(ROOT));
+                self.serials.insert(path, serial);
+            }
+        }
+    }
 }
 
 /// Where a request goes.

@@ -1,0 +1,251 @@
+//! The table of mounts on disk, for a daemon that is started after a crash.
+//!
+//! ```text
+//! daemon.json     numbers that were given, how often it was taken up
+//! session         what changes with requests: FUSE options, roots that are held
+//! mount-N.json    mount N: where, what, and the digests that it had
+//! mount-N.*       what the guest holds of it
+//! ```
+//!
+//! A mount's file is there before the guest can see it and goes after it is gone.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::control::MountRequest;
+use crate::fs::mounts::{MountPath, Places};
+use crate::state::{StateDir, StateError};
+
+/// The form of these files.
+const VERSION: u32 = 1;
+
+const DAEMON: &str = "daemon.json";
+
+/// What is known of the daemon as a whole.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Whole {
+    version: u32,
+    /// How often a daemon went on from here.
+    pub(super) restored: u64,
+    /// Whether what the command line names was mounted.
+    pub(super) begun: bool,
+    /// Numbers that were given.
+    pub(super) places: Places,
+}
+
+/// A mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// Its number in the tree.
+    pub(super) number: u32,
+    /// Its path there.
+    pub(super) path: String,
+    /// Whether it is an image; else a directory of the host.
+    pub(super) image: bool,
+    /// What was asked for; none if the command line did, and will again.
+    pub(super) request: Option<Request>,
+    /// The root digest that the image had.
+    pub(super) root: Option<String>,
+    /// SHA-256 of its bootstrap, if it has no root digest.
+    pub(super) bootstrap: Option<String>,
+}
+
+/// A [`MountRequest`] on disk. Its configuration may hold credentials, which is why
+/// the directory is closed to others; it is never shown.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Request {
+    fs_type: String,
+    source: String,
+    config: String,
+    prefetch_files: Option<Vec<String>>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.fs_type, self.source)
+    }
+}
+
+impl From<&MountRequest> for Request {
+    fn from(request: &MountRequest) -> Self {
+        Self {
+            fs_type: request.fs_type.clone(),
+            source: request.source.clone(),
+            config: request.config.reveal().to_owned(),
+            prefetch_files: request.prefetch_files.clone(),
+        }
+    }
+}
+
+impl From<Request> for MountRequest {
+    fn from(request: Request) -> Self {
+        Self {
+            fs_type: request.fs_type,
+            source: request.source,
+            config: request.config.into(),
+            prefetch_files: request.prefetch_files,
+        }
+    }
+}
+
+/// Keeps the table.
+pub(super) struct Keeper {
+    dir: StateDir,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    whole: Whole,
+    mounts: BTreeMap<u32, String>,
+}
+
+impl Keeper {
+    /// Takes charge of a directory. Returns what a daemon before this one left
+    /// there; nothing of the mounts is opened yet.
+    ///
+    /// # Errors
+    /// When it cannot be read or is of another version.
+    pub(super) fn new(dir: StateDir) -> Result<(Self, Option<Vec<Entry>>), StateError> {
+        let mut book = Book::default();
+        let mut found = None;
+        // Before it had begun, no guest could know anything.
+        if let Some(whole) = read::<Whole>(&dir, DAEMON)?.filter(|whole| whole.begun) {
+            book.whole = whole;
+            let mut entries = Vec::new();
+            for name in dir.names()? {
+                let number = name.strip_prefix("mount-");
+                if number.is_some_and(|rest| rest.ends_with(".json"))
+                    && let Some(entry) = read::<Entry>(&dir, &name)?
+                {
+                    book.mounts.insert(entry.number, entry.path.clone());
+                    entries.push(entry);
+                }
+            }
+            entries.sort_by_key(|entry| entry.number);
+            found = Some(entries);
+        } else {
+            dir.empty();
+        }
+        book.whole.version = VERSION;
+        let keeper = Self {
+            dir,
+            book: Mutex::new(book),
+        };
+        Ok((keeper, found))
+    }
+
+    /// The directory.
+    pub(super) fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+
+    /// What is known of the daemon as a whole.
+    pub(super) fn whole(&self) -> Whole {
+        self.book.lock().whole.clone()
+    }
+
+    /// Changes that, and writes it down if it is another then.
+    pub(super) fn change(&self, how: impl FnOnce(&mut Whole)) -> Result<(), StateError> {
+        let mut book = self.book.lock();
+        let before = book.whole.clone();
+        how(&mut book.whole);
+        let whole = &book.whole;
+        let same = (whole.restored, whole.begun) == (before.restored, before.begun)
+            && whole.places == before.places;
+        if same {
+            return Ok(());
+        }
+        self.write(DAEMON, whole)
+    }
+
+    /// Writes a mount down that is about to be made.
+    pub(super) fn add(&self, entry: &Entry) -> Result<(), StateError> {
+        let mut book = self.book.lock();
+        book.mounts.insert(entry.number, entry.path.clone());
+        self.write(&table(entry.number), entry)
+    }
+
+    /// Removes a mount, with all that is written down of it.
+    pub(super) fn remove(&self, number: u32) {
+        let mut book = self.book.lock();
+        book.mounts.remove(&number);
+        self.erase(number);
+    }
+
+    /// The same for all at a path.
+    pub(super) fn remove_at(&self, path: &MountPath) {
+        let path = path.to_string();
+        let mut book = self.book.lock();
+        let gone = book.mounts.extract_if(.., |_, at| *at == path);
+        for (number, _) in gone.collect::<Vec<_>>() {
+            self.erase(number);
+        }
+    }
+
+    fn erase(&self, number: u32) {
+        // The table first: what is not in it is not looked for.
+        for name in [table(number)]
+            .into_iter()
+            .chain(PARTS.map(|part| name(number, part)))
+        {
+            self.dir.remove(&name);
+        }
+    }
+
+    /// Where a part of what the guest holds of a mount is written down.
+    pub(super) fn part(&self, number: u32, part: &'static str) -> PathBuf {
+        self.dir.file(&name(number, part))
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec(value).map_err(|error| StateError::Failed {
+            path: self.dir.file(name),
+            source: error.into(),
+        })?;
+        self.dir.replace(name, &bytes)
+    }
+}
+
+/// Nodes of an image that the guest holds.
+pub(super) const NODES: &str = "nodes";
+
+/// All parts that a mount may have.
+const PARTS: [&str; 1] = [NODES];
+
+/// The table of what changes with requests.
+pub(super) const SESSION: &str = "session";
+
+fn table(number: u32) -> String {
+    name(number, "json")
+}
+
+fn name(number: u32, part: &str) -> String {
+    format!("mount-{number}.{part}")
+}
+
+fn read<T: for<'a> Deserialize<'a>>(dir: &StateDir, name: &str) -> Result<Option<T>, StateError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: Option<u32>,
+    }
+    let Some(bytes) = dir.read(name)? else {
+        return Ok(None);
+    };
+    let foreign = |reason: String| StateError::Foreign {
+        path: dir.file(name),
+        reason,
+    };
+    // The values are not named: they may be secrets.
+    let bad = |error: serde_json::Error| {
+        foreign(format!("line {}, column {}", error.line(), error.column()))
+    };
+    let Version { version } = serde_json::from_slice(&bytes).map_err(bad)?;
+    if let Some(version) = version.filter(|&version| version != VERSION) {
+        return Err(foreign(format!("version {version}")));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(bad)
+}

@@ -1,0 +1,266 @@
+//! Mounts of a daemon before this one, brought back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::keeper::{Entry, Keeper, SESSION};
+use super::open::{self, AttachError, Prepared, Served};
+use super::{Attacher, Live, Made, finish_aside};
+use crate::control::{Instance, Kept, MountRequest};
+use crate::error_chain::chain;
+use crate::fs::GoneFs;
+use crate::fs::mounts::{MountPath, PutBack};
+use crate::fs::operation::Wants;
+use crate::fs::passthrough::PassthroughFs;
+use crate::image::Image;
+use crate::state::{StateDir, StateError};
+
+/// A daemon that is going on where another was killed.
+pub(super) struct Taken {
+    /// Mounts of which nothing is known but what is written down.
+    awaited: Vec<Entry>,
+    back: Vec<PutBack>,
+    /// What is known besides of each that could be opened.
+    made: Vec<(u32, Option<Live>, Option<Instance>)>,
+    lost: Vec<String>,
+}
+
+impl Attacher {
+    /// Writes down in `dir`, from now on, what a daemon needs that is started after
+    /// this one was killed. If one was, its mounts are brought back by
+    /// [`Attacher::restore`] and [`Attacher::begin`]; until then the API is refused
+    /// others.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or holds something else.
+    pub fn keep(&self, dir: StateDir) -> Result<(), StateError> {
+        let (keeper, found) = Keeper::new(dir)?;
+        self.tree.keep(&keeper.dir().file(SESSION))?;
+        let keeper = Arc::new(keeper);
+        let hears = Arc::clone(&keeper);
+        self.tree.on_burial(move |number| hears.remove(number));
+        *self.taken.lock() = found.map(|awaited| Taken {
+            awaited,
+            back: Vec::new(),
+            made: Vec::new(),
+            lost: Vec::new(),
+        });
+        self.restoring
+            .store(self.taken.lock().is_some(), Ordering::Release);
+        // Only a second call could find it set.
+        let _ = self.keeper.set(keeper);
+        Ok(())
+    }
+
+    /// Opens what a killed daemon had mounted at the request of its API. What
+    /// cannot be opened, or is another than it was, is said, and stands as
+    /// something that answers ESTALE.
+    pub fn restore(&self) {
+        let mut taken = self.taken.lock();
+        let (Some(taken), Some(keeper)) = (taken.as_mut(), self.keeper.get()) else {
+            return;
+        };
+        for entry in std::mem::take(&mut taken.awaited) {
+            let Some(request) = entry.request.clone() else {
+                taken.awaited.push(entry);
+                continue;
+            };
+            let made = self.reopen(keeper, &entry, &request.into());
+            taken.put(&entry, made);
+        }
+    }
+
+    fn reopen(
+        &self,
+        keeper: &Keeper,
+        entry: &Entry,
+        request: &MountRequest,
+    ) -> Result<Made, AttachError> {
+        match open::prepare(&self.rules, request)? {
+            Prepared::Image(served) => Self::again(keeper, entry, *served),
+            Prepared::Directory(fs) => Self::directory(Some(keeper), entry.number, *fs),
+        }
+    }
+
+    /// An image under the number that it had.
+    fn again(keeper: &Keeper, entry: &Entry, served: Served) -> Result<Made, AttachError> {
+        let image = &served.image;
+        let root = image.root_digest().map(|digest| digest.to_string());
+        let bootstrap = bootstrap_digest(image)?;
+        if (&root, &bootstrap) != (&entry.root, &entry.bootstrap) {
+            let shown = |root: Option<String>, bootstrap: Option<String>| {
+                let digest = root.or(bootstrap).unwrap_or_default();
+                format!("sha256:{digest}")
+            };
+            return Err(AttachError::Changed {
+                image: image.path().to_owned(),
+                found: shown(root, bootstrap),
+                wanted: shown(entry.root.clone(), entry.bootstrap.clone()),
+            });
+        }
+        Self::image(Some(keeper), entry.number, served)
+    }
+
+    /// Whether this daemon goes on where another was killed, and what the command
+    /// line names is brought back or was unmounted.
+    pub fn is_restoring(&self) -> bool {
+        self.restoring.load(Ordering::Acquire)
+    }
+
+    /// Brings back an image that the command line names again. Gives it back if
+    /// there is nothing to bring back.
+    pub(super) fn take_image(&self, path: &MountPath, served: Served) -> Option<Served> {
+        let mut taken = self.taken.lock();
+        let (Some(taken), Some(keeper)) = (taken.as_mut(), self.keeper.get()) else {
+            return Some(served);
+        };
+        match taken.awaited_at(path, true) {
+            Some(entry) => {
+                let made = Self::again(keeper, &entry, served);
+                taken.put(&entry, made);
+                None
+            }
+            None => Some(served),
+        }
+    }
+
+    /// The same for a directory.
+    pub(super) fn take_directory(
+        &self,
+        path: &MountPath,
+        fs: PassthroughFs,
+    ) -> Option<PassthroughFs> {
+        let mut taken = self.taken.lock();
+        let (Some(taken), Some(keeper)) = (taken.as_mut(), self.keeper.get()) else {
+            return Some(fs);
+        };
+        match taken.awaited_at(path, false) {
+            Some(entry) => {
+                let made = Self::directory(Some(keeper), entry.number, fs);
+                taken.put(&entry, made);
+                None
+            }
+            None => Some(fs),
+        }
+    }
+
+    /// Ends the setting up: what is brought back is shown to the guest, and the API
+    /// may mount.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn begin(&self) -> Result<(), StateError> {
+        let Some(keeper) = self.keeper.get() else {
+            return Ok(());
+        };
+        let mut restored = keeper.whole().restored;
+        let mut lost = Vec::new();
+        if let Some(mut taken) = self.taken.lock().take() {
+            for entry in std::mem::take(&mut taken.awaited) {
+                taken.put(&entry, Err(AttachError::NotNamed));
+            }
+            restored += 1;
+            lost = taken.lost;
+            log::info!(
+                "Going on where another daemon ended: {} mounts, {} of them lost (the {}. time)",
+                taken.back.len(),
+                lost.len(),
+                restored
+            );
+            // Of several at one path the last is attached.
+            taken.back.sort_by_key(|back| back.number);
+            let last = taken
+                .back
+                .iter()
+                .map(|back| (back.path.clone(), back.number));
+            let last: HashMap<_, _> = last.collect();
+            self.tree.put_back(&keeper.whole().places, taken.back);
+            for (path, number) in last {
+                let at = taken.made.iter().position(|(made, ..)| *made == number);
+                let Some((_, live, instance)) = at.map(|at| taken.made.swap_remove(at)) else {
+                    continue;
+                };
+                if let Some(instance) = instance {
+                    self.daemon.insert(&path.to_string(), instance);
+                }
+                if let Some(live) = live {
+                    self.table.lock().live.insert(path, live);
+                }
+            }
+            for (_, live, _) in taken.made {
+                finish_aside(live);
+            }
+        }
+        keeper.change(|whole| {
+            whole.restored = restored;
+            whole.begun = true;
+            whole.places = self.tree.places();
+        })?;
+        self.daemon.set_kept(Kept {
+            dir: keeper.dir().path().to_owned(),
+            restored,
+            lost,
+        });
+        self.restoring.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Removes all that is written down: the end is an orderly one, and nobody is
+    /// to go on.
+    pub fn forget_state(&self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.dir().empty();
+        }
+    }
+}
+
+impl Taken {
+    /// What the command line mounted at `path`: it did so once.
+    fn awaited_at(&mut self, path: &MountPath, image: bool) -> Option<Entry> {
+        let path = path.to_string();
+        let same = |entry: &Entry| entry.path == path && entry.image == image;
+        let at = self.awaited.iter().position(same)?;
+        Some(self.awaited.remove(at))
+    }
+
+    /// Puts what is brought back, or what stands for it, under its number.
+    fn put(&mut self, entry: &Entry, made: Result<Made, AttachError>) {
+        let Ok(path) = entry.path.parse::<MountPath>() else {
+            return;
+        };
+        let back = |fs, stats| PutBack {
+            number: entry.number,
+            path: path.clone(),
+            fs,
+            stats,
+        };
+        match made {
+            Ok(made) => {
+                self.back.push(back(made.fs, made.stats));
+                self.made.push((entry.number, made.live, made.instance));
+            }
+            Err(error) => {
+                log::error!(
+                    "What was mounted at {path} cannot be brought back, and what the guest holds of it is stale: {}",
+                    chain(&error)
+                );
+                let wants = Wants {
+                    opens: !entry.image,
+                    ..Wants::default()
+                };
+                self.lost.push(entry.path.clone());
+                self.back
+                    .push(back(Arc::new(GoneFs::new(wants)), Arc::default()));
+            }
+        }
+    }
+}
+
+/// What names an image that has no root digest.
+pub(super) fn bootstrap_digest(image: &Image) -> Result<Option<String>, AttachError> {
+    if image.root_digest().is_some() {
+        return Ok(None);
+    }
+    Ok(Some(image.bootstrap_digest()?.to_string()))
+}

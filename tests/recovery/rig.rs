@@ -1,0 +1,148 @@
+//! A daemon that is killed and started again with the same command line.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::daemon::{Daemon, connect};
+use crate::support::frontend::Config;
+use crate::support::image::Image;
+use crate::support::session::{Agreed, Session};
+
+/// A daemon with a state directory, and its guest.
+pub(crate) struct Rig {
+    // In the order in which they are dropped.
+    guest: Option<Session>,
+    daemon: Option<Daemon>,
+    agreed: Agreed,
+    line: Vec<OsString>,
+    home: TempDir,
+}
+
+impl Rig {
+    /// Starts a daemon with these arguments besides.
+    pub(crate) fn new(arguments: &[OsString]) -> Self {
+        // Beside the code: /tmp may be a file system without all features.
+        let home = tempfile::Builder::new()
+            .prefix("recovery-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        let mut line: Vec<OsString> = Vec::new();
+        for (option, file) in [("--api-socket", "api"), ("--state", "state")] {
+            line.extend([option.into(), home.path().join(file).into()]);
+        }
+        line.extend(arguments.iter().cloned());
+        let mut rig = Self {
+            guest: None,
+            daemon: None,
+            agreed: Agreed::default(),
+            line,
+            home,
+        };
+        rig.start();
+        rig
+    }
+
+    /// A directory that is there as long as the rig.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.home.path().join("state")
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn start(&mut self) {
+        let socket = self.home.path().join("fs.sock");
+        self.daemon = Some(Daemon::tidegate_on(&socket, &self.line).unwrap());
+    }
+
+    /// The daemon.
+    pub(crate) fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().unwrap()
+    }
+
+    /// Kills the daemon.
+    pub(crate) fn kill(&mut self) {
+        self.guest = None;
+        // Dropped means killed.
+        self.daemon = None;
+    }
+
+    /// Kills the daemon and starts it again; the guest does not notice.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.start();
+    }
+
+    /// The guest, which sends INIT once and is the same after a restart.
+    pub(crate) fn guest(&mut self) -> &mut Session {
+        if self.guest.is_none() {
+            let socket = self.home.path().join("fs.sock");
+            let mut guest = Session::connect(&socket, &Config::default()).unwrap();
+            if self.agreed.major == 0 {
+                self.agreed = guest.init().unwrap();
+            }
+            guest.agreed = self.agreed;
+            self.guest = Some(guest);
+        }
+        self.guest.as_mut().unwrap()
+    }
+
+    /// Asks the API.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = connect(&self.home.path().join("api")).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        (status, body.to_owned())
+    }
+
+    /// Mounts an image or puts it in the place of another.
+    pub(crate) fn mount(&self, method: &str, at: &str, image: &Image) {
+        let config = json!({
+            "device": {
+                "backend": {"type": "localfs", "config": {"dir": image.blobs()}},
+                "cache": {"type": "blobcache", "config": {"work_dir": self.home().join("cache")}},
+            },
+            "mode": "direct",
+        });
+        let body = json!({
+            "fs_type": "rafs",
+            "source": image.bootstrap(),
+            "config": config.to_string(),
+        });
+        let path = format!("/api/v1/mount?mountpoint={at}");
+        let (status, text) = self.ask(method, &path, &body.to_string());
+        assert_eq!(status, 204, "{text}");
+    }
+
+    /// What `info` says of the state.
+    pub(crate) fn info(&self) -> Value {
+        let (status, text) = self.ask("GET", "/api/v1/tidegate/info", "");
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()["state"].clone()
+    }
+
+    /// Stops the daemon as an operator does.
+    pub(crate) fn stop(&mut self) {
+        self.guest = None;
+        let (status, _) = self.daemon().terminate(Duration::from_secs(10)).unwrap();
+        assert_eq!(status.code(), Some(0));
+        self.daemon = None;
+    }
+}
