@@ -28,6 +28,10 @@ bench-cold-start *args:
 chaos-sources *args:
     scripts/chaos-sources {{ args }}
 
+# Hours of mounts and mixed load, and whether anything grows: just soak --seconds 3600
+soak *args:
+    scripts/soak {{ args }}
+
 # Build nydus-rs and virtiofsd to compare with.
 peers:
     scripts/peers
