@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::MountRequest;
 use crate::fs::mounts::{MountPath, Places};
+use crate::fs::passthrough::KeptFiles;
 use crate::state::{StateDir, StateError};
 
 /// The form of these files.
@@ -201,6 +202,15 @@ impl Keeper {
         self.dir.file(&name(number, part))
     }
 
+    /// The same for a directory of the host.
+    pub(super) fn parts(&self, number: u32) -> KeptFiles {
+        KeptFiles {
+            nodes: self.part(number, INODES),
+            handles: self.part(number, HANDLES),
+            numbers: self.part(number, NUMBERS),
+        }
+    }
+
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
         let bytes = serde_json::to_vec(value).map_err(|error| StateError::Failed {
             path: self.dir.file(name),
@@ -213,8 +223,13 @@ impl Keeper {
 /// Nodes of an image that the guest holds.
 pub(super) const NODES: &str = "nodes";
 
+/// Of a directory: nodes, opened files, inode numbers.
+const INODES: &str = "inodes";
+const HANDLES: &str = "handles";
+const NUMBERS: &str = "numbers";
+
 /// All parts that a mount may have.
-const PARTS: [&str; 1] = [NODES];
+const PARTS: [&str; 4] = [NODES, INODES, HANDLES, NUMBERS];
 
 /// The table of what changes with requests.
 pub(super) const SESSION: &str = "session";

@@ -362,10 +362,13 @@ impl Attacher {
 
     /// A directory as a file system with this number.
     fn directory(
-        _keeper: Option<&Keeper>,
-        _number: u32,
-        fs: PassthroughFs,
+        keeper: Option<&Keeper>,
+        number: u32,
+        mut fs: PassthroughFs,
     ) -> Result<Made, AttachError> {
+        if let Some(keeper) = keeper {
+            fs = fs.keeping(&keeper.parts(number))?;
+        }
         Ok(Made {
             fs: Arc::new(fs),
             stats: Arc::default(),

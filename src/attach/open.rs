@@ -11,7 +11,7 @@ use crate::config::{self, Config, ConfigError, PrefetchConfig, SourcesError};
 use crate::control::{MountRequest, ShownSource};
 use crate::core_dumps;
 use crate::fs::mounts::{MountPath, TreeError};
-use crate::fs::passthrough::{PassthroughError, PassthroughFs, UnknownCache};
+use crate::fs::passthrough::{KeepError, PassthroughError, PassthroughFs, UnknownCache};
 use crate::image::{Image, ImageError, Pin};
 use crate::prefetch::{Prefetch, PrefetchError, PrefetchOptions, Scope};
 use crate::state::StateError;
@@ -85,6 +85,9 @@ pub enum AttachError {
     /// It cannot be written down.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A directory cannot go on where it was.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// Credentials would not be safe.
     #[error("Cannot keep credentials out of core dumps")]
     CoreDumps(#[source] io::Error),

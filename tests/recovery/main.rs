@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod directory;
+mod guest;
 mod mounts;
 mod rig;
 #[path = "../support/mod.rs"]

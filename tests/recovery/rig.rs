@@ -26,13 +26,32 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts a daemon with these arguments besides.
     pub(crate) fn new(arguments: &[OsString]) -> Self {
+        Self::under(Vec::new(), arguments)
+    }
+
+    /// The same without a capability.
+    pub(crate) fn without(arguments: &[OsString], capability: &str) -> Self {
+        let less = [
+            "setpriv".into(),
+            format!("--bounding-set=-{capability}").into(),
+        ];
+        Self::under(less.to_vec(), arguments)
+    }
+
+    fn under(before: Vec<OsString>, arguments: &[OsString]) -> Self {
         // Beside the code: /tmp may be a file system without all features.
         let home = tempfile::Builder::new()
             .prefix("recovery-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
-        let mut line: Vec<OsString> = Vec::new();
-        for (option, file) in [("--api-socket", "api"), ("--state", "state")] {
+        let mut line = before;
+        line.push(env!("CARGO_BIN_EXE_tidegate").into());
+        line.push("serve".into());
+        for (option, file) in [
+            ("--socket", "fs.sock"),
+            ("--api-socket", "api"),
+            ("--state", "state"),
+        ] {
             line.extend([option.into(), home.path().join(file).into()]);
         }
         line.extend(arguments.iter().cloned());
@@ -60,7 +79,7 @@ impl Rig {
     /// Starts the daemon.
     pub(crate) fn start(&mut self) {
         let socket = self.home.path().join("fs.sock");
-        self.daemon = Some(Daemon::tidegate_on(&socket, &self.line).unwrap());
+        self.daemon = Some(Daemon::command_on(&socket, &self.line).unwrap());
     }
 
     /// The daemon.

@@ -64,6 +64,15 @@ impl Daemon {
         Self::spawn(work, socket, line)
     }
 
+    /// As [`Daemon::command`], with a socket that the caller chooses.
+    ///
+    /// # Errors
+    /// When it cannot be started or makes no socket.
+    pub fn command_on<A: AsRef<OsStr>>(socket: &Path, line: &[A]) -> io::Result<Self> {
+        let work = tempfile::Builder::new().prefix("daemon-").tempdir()?;
+        Self::spawn(work, socket.to_owned(), line)
+    }
+
     fn spawn<A: AsRef<OsStr>>(work: TempDir, socket: PathBuf, line: &[A]) -> io::Result<Self> {
         let filled: Vec<OsString> = line
             .iter()

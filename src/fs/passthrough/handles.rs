@@ -9,9 +9,11 @@ use parking_lot::{Mutex, RwLock};
 
 use super::descriptors::Held;
 use super::inodes::Inode;
+use super::keep::STEP;
 use super::{PassthroughFs, host};
 use crate::fs::Errno;
 use crate::fs::operation::Opened;
+use crate::state::{Saved, Slot, Slots};
 
 /// Flags of `open(2)` that a guest may set. `O_DIRECT` is not among them: the
 /// guest keeps its own promise about its own cache, and ours stays coherent.
@@ -33,6 +35,8 @@ pub(super) struct Handle {
     pub(super) synchronous: bool,
     /// Held by whoever moves the descriptor's position.
     pub(super) position: Mutex<()>,
+    /// Where it is written down.
+    place: Slot,
 }
 
 impl Handle {
@@ -47,11 +51,25 @@ impl Handle {
 pub(super) struct Handles {
     table: RwLock<HashMap<u64, Arc<Handle>>>,
     last: AtomicU64,
+    kept: Option<Slots>,
+    /// Handles up to this one are written down as used.
+    reserved: Mutex<u64>,
+    /// Whether some of a daemon before this one could not be opened again.
+    lossy: bool,
 }
 
 impl Handles {
-    fn add(&self, handle: Handle) -> u64 {
+    fn add(&self, mut handle: Handle, flags: i32) -> u64 {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(kept) = &self.kept {
+            let mut reserved = self.reserved.lock();
+            if *reserved < number {
+                *reserved = number + STEP;
+                kept.reserve(*reserved);
+            }
+            drop(reserved);
+            handle.place = kept.add(&record(number, handle.node, flags));
+        }
         self.table.write().insert(number, Arc::new(handle));
         number
     }
@@ -60,6 +78,7 @@ impl Handles {
         let table = self.table.read();
         match table.get(&number) {
             Some(handle) if handle.node == node => Ok(Arc::clone(handle)),
+            None if self.lossy => Err(Errno::ESTALE),
             _ => Err(Errno::EBADF),
         }
     }
@@ -70,13 +89,21 @@ impl Handles {
         if table.get(&number).is_some_and(|handle| handle.node == node) {
             let closed = table.remove(&number);
             drop(table);
+            if let (Some(kept), Some(closed)) = (&self.kept, &closed) {
+                kept.free(closed.place);
+            }
             drop(closed);
         }
     }
 
     /// Closes all.
     pub(super) fn clear(&self) {
-        let old = std::mem::take(&mut *self.table.write());
+        let mut table = self.table.write();
+        let old = std::mem::take(&mut *table);
+        if let Some(kept) = &self.kept {
+            kept.clear();
+        }
+        drop(table);
         drop(old);
     }
 
@@ -86,7 +113,72 @@ impl Handles {
     }
 }
 
+/// Bits of a record that are no flags of `open(2)`: a directory.
+const DIRECTORY: u64 = 1 << 32;
+
+/// A handle as it is written down: number, node, flags and whether it is a
+/// directory's. What was made or cut short once is not again.
+fn record(number: u64, node: u64, flags: i32) -> [u8; 24] {
+    let once = libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC;
+    let how = match flags {
+        libc::O_DIRECTORY => DIRECTORY,
+        flags => u64::from((flags & !once).cast_unsigned()),
+    };
+    let mut bytes = [0; 24];
+    for (at, number) in [number, node, how].into_iter().enumerate() {
+        bytes[8 * at..8 * at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes
+}
+
 impl PassthroughFs {
+    /// Opens what is `saved`, and writes down changes from now on. Returns how many
+    /// were opened and how many were not.
+    pub(super) fn keep_handles(&mut self, slots: Slots, saved: &Saved) -> (usize, usize) {
+        let mut handles = Handles::default();
+        let mut lost = 0;
+        for (place, record) in &saved.records {
+            let field = |at: usize| {
+                let bytes = record.get(8 * at..8 * at + 8);
+                let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+                bytes.map_or(0, u64::from_le_bytes)
+            };
+            let (number, node, how) = (field(0), field(1), field(2));
+            match self.again(node, how) {
+                Ok(mut handle) => {
+                    handle.place = *place;
+                    handles.table.get_mut().insert(number, Arc::new(handle));
+                }
+                Err(_) => {
+                    slots.free(*place);
+                    lost += 1;
+                }
+            }
+        }
+        handles.last = AtomicU64::new(saved.reserved);
+        handles.reserved = Mutex::new(saved.reserved);
+        handles.kept = Some(slots);
+        handles.lossy = lost > 0;
+        self.handles = handles;
+        (self.handles.len(), lost)
+    }
+
+    /// A file or directory as it was opened before.
+    fn again(&self, node: u64, how: u64) -> Result<Handle, Errno> {
+        if how == DIRECTORY {
+            return self.directory_handle(node);
+        }
+        let flags = u32::try_from(how).map_err(|_| Errno::EINVAL)?.cast_signed() & ALLOWED;
+        let inode = self.inodes.get(node)?;
+        Ok(Handle {
+            node,
+            fd: self.open_file(&inode, flags)?,
+            synchronous: flags & (libc::O_SYNC | libc::O_DSYNC) != 0,
+            position: Mutex::default(),
+            place: Slot::NONE,
+        })
+    }
+
     /// The flags that a file is opened with for a guest that wants `flags`. One that
     /// gathers its writes reads the pages around them, and knows where the end is.
     pub(super) fn allowed(&self, flags: u32) -> i32 {
@@ -108,8 +200,9 @@ impl PassthroughFs {
             fd,
             synchronous: flags & (libc::O_SYNC | libc::O_DSYNC) != 0,
             position: Mutex::default(),
+            place: Slot::NONE,
         };
-        self.options.cache.file(self.handles.add(handle))
+        self.options.cache.file(self.handles.add(handle, flags))
     }
 
     /// Opens a regular file with flags that the guest may set.
@@ -132,7 +225,8 @@ impl PassthroughFs {
 
     /// Opens a directory.
     pub(super) fn open_directory(&self, node: u64) -> Result<Opened, Errno> {
-        let handle = self.handles.add(self.directory_handle(node)?);
+        let opened = self.directory_handle(node)?;
+        let handle = self.handles.add(opened, libc::O_DIRECTORY);
         Ok(self.options.cache.directory(handle))
     }
 
@@ -145,6 +239,7 @@ impl PassthroughFs {
             fd,
             synchronous: false,
             position: Mutex::default(),
+            place: Slot::NONE,
         })
     }
 
@@ -160,6 +255,7 @@ impl PassthroughFs {
             fd: self.open_file(&inode, access)?,
             synchronous: false,
             position: Mutex::default(),
+            place: Slot::NONE,
         }))
     }
 

@@ -63,6 +63,13 @@ impl Stat {
     }
 }
 
+/// When the node behind a descriptor was made, where its file system knows.
+pub(super) fn birth(fd: BorrowedFd<'_>) -> Option<(i64, u32)> {
+    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+    let known = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    known.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
+}
+
 /// A device number in the encoding of FUSE (the kernel's `new_encode_dev`).
 fn device_number(major: u32, minor: u32) -> u32 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)

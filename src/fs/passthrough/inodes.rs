@@ -9,9 +9,13 @@ use hashbrown::hash_map::Entry as Slot;
 use parking_lot::RwLock;
 
 use super::descriptors::Held;
-use super::host::Stat;
+use super::file_handle::FileHandle;
+use super::found::Finder;
+use super::host::{self, Stat};
+use super::keep::{CHANGING, Identity, Record, STEP, changing};
 use crate::fs::Errno;
 use crate::fs::nodes::ROOT;
+use crate::state::{Saved, Slot as Place, Slots};
 
 /// Node ids have 40 bits, which is what the tree of mounts leaves.
 const LAST: u64 = (1 << 40) - 1;
@@ -57,6 +61,28 @@ impl Inode {
         self.file_type
     }
 
+    /// What it is found again by.
+    fn identity(&self) -> Identity {
+        Identity {
+            key: self.key,
+            birth: host::birth(self.fd()),
+            file_type: self.file_type,
+            handle: FileHandle::of(self.fd()).ok(),
+        }
+    }
+
+    /// It, written down as the root.
+    fn record(&self) -> Vec<u8> {
+        let record = Record {
+            id: ROOT,
+            identity: self.identity(),
+            references: 1,
+            parent: ROOT,
+            name: Vec::new(),
+        };
+        record.write()
+    }
+
     /// # Errors
     /// `ENOTDIR` when it is no directory.
     pub(super) fn directory(&self) -> Result<BorrowedFd<'_>, Errno> {
@@ -67,10 +93,28 @@ impl Inode {
     }
 }
 
+/// A node with what is held of it.
+struct Node {
+    inode: Arc<Inode>,
+    references: u64,
+    place: Place,
+}
+
 #[derive(Default)]
 struct Table {
-    nodes: HashMap<u64, (Arc<Inode>, u64)>,
+    nodes: HashMap<u64, Node>,
     keys: HashMap<Key, u64>,
+    /// Ids up to this one are written down as used.
+    reserved: u64,
+}
+
+/// What became of the nodes of a daemon before this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Recovered {
+    /// Found again.
+    pub(super) found: usize,
+    /// Not found.
+    pub(super) lost: usize,
 }
 
 /// The table of held nodes. There is one per inode and mount, however often it is
@@ -79,6 +123,7 @@ pub(super) struct Inodes {
     root: Arc<Inode>,
     table: RwLock<Table>,
     last: AtomicU64,
+    kept: Option<Slots>,
 }
 
 impl Inodes {
@@ -88,7 +133,75 @@ impl Inodes {
             root: Arc::new(root),
             table: RwLock::default(),
             last: AtomicU64::new(ROOT),
+            kept: None,
         }
+    }
+
+    /// Finds what is `saved`, and writes down changes from now on. None when the root
+    /// is another directory than it was.
+    pub(super) fn keep(&mut self, slots: Slots, saved: &Saved) -> Option<Recovered> {
+        let root = self.root.identity();
+        let mut before = root;
+        let mut records = Vec::with_capacity(saved.records.len());
+        let mut has_root = false;
+        for (place, bytes) in &saved.records {
+            match Record::read(bytes) {
+                Some(record) if record.id == ROOT => {
+                    has_root = true;
+                    before = record.identity;
+                }
+                Some(record) if record.references > 0 => records.push((*place, record)),
+                _ => slots.free(*place),
+            }
+        }
+        let stat = Stat::of(self.root.fd()).ok()?;
+        if !before.is(self.root.fd(), &stat, before.handle == root.handle) {
+            return None;
+        }
+        let table = self.table.get_mut();
+        if !has_root {
+            slots.add(&self.root.record());
+        }
+        let mut finder = Finder::new(self.root.fd(), root.key.1, before.key.1);
+        let mut done = Recovered::default();
+        loop {
+            let left = records.len();
+            records.retain(|(place, record)| {
+                let parent = match record.parent {
+                    ROOT => Some(&self.root),
+                    parent => table.nodes.get(&parent).map(|node| &node.inode),
+                };
+                let parent = parent.map(Arc::clone);
+                let Some((fd, stat)) = finder.find(record, parent.as_deref()) else {
+                    return true;
+                };
+                let Ok(fd) = Held::new(fd) else {
+                    return true;
+                };
+                let inode = Arc::new(Inode::new(&stat, fd));
+                table.keys.insert(inode.key, record.id);
+                let node = Node {
+                    inode,
+                    references: record.references,
+                    place: *place,
+                };
+                table.nodes.insert(record.id, node);
+                done.found += 1;
+                false
+            });
+            // Those that were found may be the directories of others.
+            if records.is_empty() || records.len() == left {
+                break;
+            }
+        }
+        for (place, _) in &records {
+            slots.free(*place);
+        }
+        done.lost = records.len();
+        table.reserved = saved.reserved;
+        self.last = AtomicU64::new(saved.reserved.max(ROOT));
+        self.kept = Some(slots);
+        Some(done)
     }
 
     /// The node with an id.
@@ -102,15 +215,21 @@ impl Inodes {
         let table = self.table.read();
         let found = table.nodes.get(&node);
         found
-            .map(|(inode, _)| Arc::clone(inode))
+            .map(|node| Arc::clone(&node.inode))
             .ok_or(Errno::ESTALE)
     }
 
-    /// Adds a reference to the node behind `fd`; returns its id.
+    /// Adds a reference to the node behind `fd`, which has this name in the directory
+    /// `parent`; returns its id.
     ///
     /// # Errors
     /// `EIO` when all ids were used.
-    pub(super) fn enter(&self, stat: &Stat, fd: Held) -> Result<u64, Errno> {
+    pub(super) fn enter(
+        &self,
+        stat: &Stat,
+        fd: Held,
+        (parent, name): (u64, &[u8]),
+    ) -> Result<u64, Errno> {
         let key = (stat.dev, stat.mount, stat.ino);
         if key == self.root.key {
             return Ok(ROOT);
@@ -118,19 +237,60 @@ impl Inodes {
         let mut table = self.table.write();
         let table = &mut *table;
         if let Some(&node) = table.keys.get(&key)
-            && let Some((_, references)) = table.nodes.get_mut(&node)
+            && let Some(known) = table.nodes.get_mut(&node)
         {
-            *references = references.saturating_add(1);
+            known.references = known.references.saturating_add(1);
+            if let Some(kept) = &self.kept {
+                let bytes = changing(known.references, parent, name);
+                kept.put(known.place, CHANGING, &bytes);
+            }
             return Ok(node);
         }
         let node = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         if node > LAST {
             return Err(Errno::EIO);
         }
+        let mut place = Place::NONE;
+        if let Some(kept) = &self.kept {
+            if node > table.reserved {
+                table.reserved = node + STEP;
+                kept.reserve(table.reserved);
+            }
+            let record = Record {
+                id: node,
+                identity: Identity::of(fd.as_fd(), stat),
+                references: 1,
+                parent,
+                name: name.to_vec(),
+            };
+            place = kept.add(&record.write());
+        }
         let inode = Arc::new(Inode::new(stat, fd));
         table.keys.insert(key, node);
-        table.nodes.insert(node, (inode, 1));
+        let new = Node {
+            inode,
+            references: 1,
+            place,
+        };
+        table.nodes.insert(node, new);
         Ok(node)
+    }
+
+    /// Whether changes are written down.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Notes that a node has another name now.
+    pub(super) fn rename(&self, stat: &Stat, parent: u64, name: &[u8]) {
+        // Under the lock for writing, as all that is written down.
+        let table = self.table.write();
+        let node = table.keys.get(&(stat.dev, stat.mount, stat.ino));
+        if let (Some(kept), Some(known)) = (&self.kept, node.and_then(|node| table.nodes.get(node)))
+        {
+            let bytes = changing(known.references, parent, name);
+            kept.put(known.place, CHANGING, &bytes);
+        }
     }
 
     /// Drops references; the last one closes the descriptor.
@@ -138,18 +298,35 @@ impl Inodes {
         let mut table = self.table.write();
         let table = &mut *table;
         if let Slot::Occupied(mut slot) = table.nodes.entry(node) {
-            let (_, references) = slot.get_mut();
-            *references = references.saturating_sub(count);
-            if *references == 0 {
-                let (inode, _) = slot.remove();
-                table.keys.remove(&inode.key);
+            let node = slot.get_mut();
+            node.references = node.references.saturating_sub(count);
+            if node.references > 0 {
+                if let Some(kept) = &self.kept {
+                    kept.put(node.place, CHANGING, &node.references.to_le_bytes());
+                }
+                return;
+            }
+            let node = slot.remove();
+            table.keys.remove(&node.inode.key);
+            if let Some(kept) = &self.kept {
+                kept.free(node.place);
             }
         }
     }
 
     /// Drops all references.
     pub(super) fn clear(&self) {
-        let old = std::mem::take(&mut *self.table.write());
+        let mut table = self.table.write();
+        let new = Table {
+            reserved: table.reserved,
+            ..Table::default()
+        };
+        let old = std::mem::replace(&mut *table, new);
+        if let Some(kept) = &self.kept {
+            kept.clear();
+            kept.add(&self.root.record());
+        }
+        drop(table);
         // Descriptors are closed outside the lock.
         drop(old);
     }
@@ -159,7 +336,7 @@ impl Inodes {
         let table = self.table.read();
         let mut found: HashMap<u64, Arc<Inode>> = HashMap::new();
         found.insert(self.root.dev(), Arc::clone(&self.root));
-        for (inode, _) in table.nodes.values() {
+        for Node { inode, .. } in table.nodes.values() {
             if matches!(inode.file_type, libc::S_IFDIR | libc::S_IFREG) {
                 found
                     .entry(inode.dev())

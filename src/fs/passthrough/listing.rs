@@ -51,7 +51,7 @@ impl PassthroughFs {
                 // What vanished meanwhile, or cannot be held, is listed by name.
                 true => host::find(inode.fd(), name)
                     .map_err(Errno::from)
-                    .and_then(|fd| self.enter(&inode, fd))
+                    .and_then(|fd| self.enter((node, &inode), name, fd))
                     .ok(),
                 false => None,
             };

@@ -17,9 +17,9 @@ fn permissions(mode: u32) -> Mode {
 impl PassthroughFs {
     /// The node with `name` in a directory, with a reference.
     pub(super) fn find(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {
-        let parent = self.inodes.get(parent)?;
-        let fd = host::find(parent.directory()?, name)?;
-        self.enter(&parent, fd)
+        let inode = self.inodes.get(parent)?;
+        let fd = host::find(inode.directory()?, name)?;
+        self.enter((parent, &inode), name, fd)
     }
 
     /// CREATE.
@@ -46,7 +46,7 @@ impl PassthroughFs {
             Ok(fd) => {
                 let held = self.hold(fd)?;
                 let node = host::reopen(held.as_fd(), libc::O_PATH)?;
-                let entry = self.enter(&inode, node)?;
+                let entry = self.enter((parent, &inode), name, node)?;
                 let opened = self.keep_file(entry.node, held, flags);
                 Ok(Reply::Created(entry, opened))
             }
@@ -95,7 +95,7 @@ impl PassthroughFs {
         };
         let held = self.hold(fd)?;
         let node = host::reopen(held.as_fd(), libc::O_PATH)?;
-        let entry = self.enter(&inode, node)?;
+        let entry = self.enter((parent, &inode), b"", node)?;
         let opened = self.keep_file(entry.node, held, flags);
         Ok(Reply::Created(entry, opened))
     }

@@ -10,6 +10,9 @@
 //!   of the host are mounted below the directory.
 //! * `handles` are opened files and directories. Only regular files and directories
 //!   are ever opened; devices and pipes are the guest kernel's own business.
+//! * `keep` is what is written down of all this for a daemon after a crash, and
+//!   `found` finds it again, by the kernel's own names for nodes (`file_handle`)
+//!   where there are any.
 //! * `ids` makes files as the guest's user.
 //! * `serve` answers; `make`, `names`, `attributes`, `xattrs`, `listing` and `data`
 //!   carry out.
@@ -21,10 +24,13 @@
 mod attributes;
 mod data;
 mod descriptors;
+mod file_handle;
+mod found;
 mod handles;
 mod host;
 mod ids;
 mod inodes;
+mod keep;
 mod listing;
 mod make;
 mod names;
@@ -44,11 +50,14 @@ use self::handles::Handles;
 use self::host::Stat;
 use self::ids::Ids;
 use self::inodes::{Inode, Inodes};
+use self::keep::Kept;
+pub use self::keep::KeptFiles;
 use self::numbers::Numbers;
 pub use self::options::{Cache, Options, UnknownCache};
 use self::slow::Slow;
 use super::{Attr, Entry, Errno};
 use crate::log_limit::LogLimit;
+use crate::state::StateError;
 
 /// Why a directory cannot be passed through.
 #[derive(Debug, Error)]
@@ -70,6 +79,18 @@ pub enum PassthroughError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// Why a directory cannot go on where a daemon before this one was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// What is written down cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It is not the directory that it was.
+    #[error("Another directory is in the place of the one that was passed through")]
+    Changed,
 }
 
 /// A directory of the host as a file system.
@@ -114,6 +135,31 @@ impl PassthroughFs {
         })
     }
 
+    /// Writes down in `files` what the guest holds, and takes up what a daemon before
+    /// this one wrote there. What cannot be found again is stale.
+    ///
+    /// # Errors
+    /// When the files cannot be used, or the directory is another one.
+    pub fn keeping(mut self, files: &KeptFiles) -> Result<Self, KeepError> {
+        let Kept {
+            nodes,
+            handles,
+            numbers,
+        } = Kept::open(files)?;
+        let recovered = self.inodes.keep(nodes.0, &nodes.1);
+        let recovered = recovered.ok_or(KeepError::Changed)?;
+        let (opened, closed) = self.keep_handles(handles.0, &handles.1);
+        self.numbers.keep(numbers.0, &numbers.1);
+        if recovered.lost + closed > 0 {
+            log::warn!(
+                "{} files that the guest knows and {closed} that it has open are gone, and stale for it",
+                recovered.lost
+            );
+        }
+        log::debug!("Found {} nodes again, opened {opened}", recovered.found);
+        Ok(self)
+    }
+
     /// Nodes that the guest holds, the root not counted.
     pub fn held_nodes(&self) -> usize {
         self.inodes.len()
@@ -135,11 +181,12 @@ impl PassthroughFs {
         })
     }
 
-    /// Adds a reference to the node behind `fd`, found in the directory `parent`.
-    fn enter(&self, parent: &Inode, fd: OwnedFd) -> Result<Entry, Errno> {
+    /// Adds a reference to the node behind `fd`, found under `name` in the directory
+    /// `parent`, node `id`.
+    fn enter(&self, (id, parent): (u64, &Inode), name: &[u8], fd: OwnedFd) -> Result<Entry, Errno> {
         let stat = Stat::of(fd.as_fd())?;
         let held = self.hold(fd)?;
-        let node = self.inodes.enter(&stat, held)?;
+        let node = self.inodes.enter(&stat, held, (id, name))?;
         let mut attr = self.attr(&stat);
         attr.submount = self.options.announce_submounts
             && stat.is_dir()

@@ -1,8 +1,11 @@
 //! Names that go or change.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
+
 use rustix::fs::{AtFlags, RenameFlags};
 
 use super::PassthroughFs;
+use super::host::{self, Stat};
 use crate::fs::Errno;
 use crate::fs::operation::Reply;
 
@@ -25,6 +28,21 @@ impl PassthroughFs {
         let flags = RenameFlags::from_bits_retain(flags);
         let (old, new) = (parent.directory()?, to_parent.directory()?);
         rustix::fs::renameat_with(old, from.1, new, to.1, flags)?;
+        if self.inodes.is_kept() {
+            self.note_name(to.0, new, to.1);
+            if flags.contains(RenameFlags::EXCHANGE) {
+                self.note_name(from.0, old, from.1);
+            }
+        }
         Ok(Reply::Done)
+    }
+
+    /// Writes down which node has a name now.
+    fn note_name(&self, parent: u64, directory: BorrowedFd<'_>, name: &[u8]) {
+        let found = host::find(directory, name).and_then(|fd| Stat::of(fd.as_fd()));
+        // Who took it away meanwhile did so on the host.
+        if let Ok(stat) = found {
+            self.inodes.rename(&stat, parent, name);
+        }
     }
 }

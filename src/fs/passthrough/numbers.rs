@@ -5,10 +5,12 @@
 //! file system that the passed-through directory is on keep their numbers up to
 //! 38 bits; those of the next 64 file systems have theirs, up to 32 bits, beside
 //! that of the file system. All others are numbered in the order in which they are
-//! met, and keep their numbers as long as the daemon runs.
+//! met, and keep their numbers as long as the daemon runs, or its state is kept.
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
+
+use crate::state::{Saved, Slots};
 
 const OWN_BITS: u32 = 38;
 const OTHER_BITS: u32 = 32;
@@ -16,12 +18,17 @@ const OTHERS: u64 = 1 << (OWN_BITS - OTHER_BITS);
 
 /// Marks numbers of other file systems.
 const OTHER: u64 = 1 << 38;
+/// What a record is about.
+const DEVICE: u64 = 1;
+const INODE: u64 = 2;
+
 /// Marks numbers that were given in turn.
 const IN_TURN: u64 = 1 << 39;
 
 /// The numbers of one passed-through directory.
 pub(super) struct Numbers {
     own: u64,
+    kept: Option<Slots>,
     others: RwLock<HashMap<u64, u64>>,
     in_turn: Mutex<HashMap<(u64, u64), u64>>,
 }
@@ -31,8 +38,35 @@ impl Numbers {
     pub(super) fn new(own: u64) -> Self {
         Self {
             own,
+            kept: None,
             others: RwLock::default(),
             in_turn: Mutex::default(),
+        }
+    }
+
+    /// Goes on with what is `saved`, and writes down more from now on.
+    pub(super) fn keep(&mut self, slots: Slots, saved: &Saved) {
+        for (_, record) in &saved.records {
+            let field = |at: usize| {
+                let bytes = record.get(8 * at..8 * at + 8);
+                let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+                bytes.map_or(0, u64::from_le_bytes)
+            };
+            if field(0) == DEVICE {
+                self.others.get_mut().insert(field(1), field(3));
+            } else {
+                self.in_turn
+                    .get_mut()
+                    .insert((field(1), field(2)), field(3));
+            }
+        }
+        self.kept = Some(slots);
+    }
+
+    fn note(&self, what: u64, dev: u64, ino: u64, number: u64) {
+        if let Some(kept) = &self.kept {
+            let fields = [what, dev, ino, number].map(u64::to_le_bytes);
+            kept.add(fields.as_flattened());
         }
     }
 
@@ -49,7 +83,10 @@ impl Numbers {
         }
         let mut in_turn = self.in_turn.lock();
         let next = IN_TURN | in_turn.len() as u64;
-        *in_turn.entry((dev, ino)).or_insert(next)
+        *in_turn.entry((dev, ino)).or_insert_with(|| {
+            self.note(INODE, dev, ino, next);
+            next
+        })
     }
 
     /// The position of a device among the others.
@@ -62,7 +99,12 @@ impl Numbers {
         if let Some(&known) = others.get(&dev) {
             return Some(known);
         }
-        (next < OTHERS).then(|| *others.entry(dev).or_insert(next))
+        if next >= OTHERS {
+            return None;
+        }
+        self.note(DEVICE, dev, 0, next);
+        others.insert(dev, next);
+        Some(next)
     }
 }
 
