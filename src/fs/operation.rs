@@ -18,6 +18,9 @@ pub struct Caller {
     pub uid: u32,
     /// File system group id.
     pub gid: u32,
+    /// Whether the request may have been carried out before: a daemon took it and
+    /// died before it answered. What finds its own result has succeeded.
+    pub again: bool,
 }
 
 /// What becomes of something that is made.

@@ -17,6 +17,8 @@ const TARGET_MAX: usize = 4095;
 pub(super) struct Request<'a> {
     /// The header.
     pub(super) header: InHeader,
+    /// Whether it may have been carried out before.
+    pub(super) again: bool,
     bytes: &'a [u8],
     /// Bytes that follow elsewhere.
     more: usize,
@@ -29,6 +31,7 @@ impl<'a> Request<'a> {
         let header = decode(bytes)?;
         Some(Self {
             header,
+            again: false,
             bytes,
             more,
         })

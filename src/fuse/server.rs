@@ -84,9 +84,36 @@ impl Server {
         payload: Payload<'_>,
         out: &mut Destination<'_>,
     ) -> Outcome {
-        let Some(request) = Request::parse(request, payload.len()) else {
-            return Outcome::NoReply;
-        };
+        match Request::parse(request, payload.len()) {
+            Some(request) => self.carry_out(&request, payload, out),
+            None => Outcome::NoReply,
+        }
+    }
+
+    /// As [`Server::handle_with`], for a request that an earlier process took and did
+    /// not answer, so that nobody knows whether it was carried out. A FORGET is
+    /// not carried out again: a reference too many costs less than one too few.
+    pub fn handle_again(
+        &self,
+        request: &[u8],
+        payload: Payload<'_>,
+        out: &mut Destination<'_>,
+    ) -> Outcome {
+        match Request::parse(request, payload.len()) {
+            Some(mut request) if request.has_reply() => {
+                request.again = true;
+                self.carry_out(&request, payload, out)
+            }
+            _ => Outcome::NoReply,
+        }
+    }
+
+    fn carry_out(
+        &self,
+        request: &Request<'_>,
+        payload: Payload<'_>,
+        out: &mut Destination<'_>,
+    ) -> Outcome {
         let mut head = out.split_front(REPLY_HEADER_LEN);
         if head.len() < REPLY_HEADER_LEN && request.has_reply() {
             return Outcome::NoReply;
@@ -94,7 +121,7 @@ impl Server {
         let unique = request.header.unique;
         let begun = begin(request.header.opcode);
         let node = request.header.nodeid;
-        let work = AssertUnwindSafe(|| self.dispatch(&request, payload, out));
+        let work = AssertUnwindSafe(|| self.dispatch(request, payload, out));
         let answer = catch_unwind(work).unwrap_or_else(|_| {
             log::error!(
                 "Request {} on node {} made the file system panic, answered with EIO; report this as a bug",
@@ -176,6 +203,7 @@ impl Server {
         let caller = Caller {
             uid: header.uid,
             gid: header.gid,
+            again: request.again,
         };
         let idle = Idle::of(&operation);
         let reply = match self.fs.perform(caller, header.nodeid, operation) {
