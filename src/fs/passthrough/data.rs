@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 
@@ -73,10 +74,15 @@ impl PassthroughFs {
                 match data.write_to(done, handle.fd(), at, true) {
                     Ok(0) => break,
                     Ok(written) => done += written,
-                    // Most file systems cannot promise not to wait, and do not,
-                    // since this goes into the page cache.
-                    Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                        return finish(data, &handle, offset, done);
+                    // Most file systems cannot promise not to wait.
+                    Err(error)
+                        if error.raw_os_error() == Some(libc::EOPNOTSUPP)
+                            && !self.pace.is_slow(Instant::now()) =>
+                    {
+                        let began = Instant::now();
+                        let written = finish(data, &handle, offset, done);
+                        self.pace.note(began, Instant::now());
+                        return written;
                     }
                     Err(error) if would_wait(&error) => {
                         later = true;
@@ -91,13 +97,18 @@ impl PassthroughFs {
             return Ok(Reply::Count(done as u64));
         }
         let moved = Arc::clone(&handle);
+        let pace = (!handle.synchronous).then(|| Arc::clone(&self.pace));
         let reply = self.slow.change_holding(data.len() - done, || {
             let rest = data.copy_from(done);
             move || {
                 let _plain = plain_if(kill, &moved)?;
                 let rest = Payload::from_slice(&rest);
                 let at = offset.saturating_add(done as u64);
+                let began = Instant::now();
                 let written = write_all(&rest, 0, &moved, at);
+                if let Some(pace) = pace {
+                    pace.note(began, Instant::now());
+                }
                 match written {
                     Err(_) if done > 0 => Ok(done as u64),
                     other => other.map(|written| written + done as u64),

@@ -18,8 +18,8 @@
 //!   carry out.
 //!
 //! What waits for a disk (reads that the page cache does not hold, synchronous
-//! writes, FSYNC and its like) runs on threads of the runtime, a bounded number at
-//! once.
+//! writes and, while the disk is slow, the others (`pace`), FSYNC and its like) runs
+//! on threads of the runtime, a bounded number at once.
 
 mod attributes;
 mod data;
@@ -36,12 +36,14 @@ mod make;
 mod names;
 mod numbers;
 mod options;
+mod pace;
 mod serve;
 mod slow;
 mod xattrs;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -54,6 +56,7 @@ use self::keep::Kept;
 pub use self::keep::KeptFiles;
 use self::numbers::Numbers;
 pub use self::options::{Cache, Options, UnknownCache};
+use self::pace::Pace;
 use self::slow::Slow;
 use super::{Attr, Entry, Errno};
 use crate::log_limit::LogLimit;
@@ -101,6 +104,7 @@ pub struct PassthroughFs {
     numbers: Numbers,
     ids: Ids,
     slow: Slow,
+    pace: Arc<Pace>,
     exhausted: LogLimit,
 }
 
@@ -130,6 +134,7 @@ impl PassthroughFs {
             handles: Handles::default(),
             ids: Ids::new(),
             slow: Slow::default(),
+            pace: Arc::default(),
             exhausted: LogLimit::new(),
             options,
         })
