@@ -21,6 +21,9 @@ pub struct Caller {
     /// Whether the request may have been carried out before: a daemon took it and
     /// died before it answered. What finds its own result has succeeded.
     pub again: bool,
+    /// Another group of the thread's, if it decides what becomes of something that
+    /// is made: that of the directory.
+    pub group: Option<u32>,
 }
 
 /// What becomes of something that is made.

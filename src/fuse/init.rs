@@ -2,6 +2,7 @@
 
 use fuse_backend_rs::abi::fuse_abi::{FsOptions, InitIn, InitIn2, InitOut, KERNEL_VERSION};
 
+use super::extension::CREATE_SUPP_GROUP;
 use super::wire::decode;
 use crate::fs::Errno;
 use crate::fs::operation::Wants;
@@ -54,7 +55,7 @@ fn wanted(wants: Wants) -> u64 {
             | FsOptions::ATOMIC_O_TRUNC
             | FsOptions::HANDLE_KILLPRIV_V2
             | FsOptions::SUBMOUNTS;
-        bits |= writing.bits() | SETXATTR_EXT;
+        bits |= writing.bits() | SETXATTR_EXT | CREATE_SUPP_GROUP;
     } else {
         let unopened = FsOptions::ZERO_MESSAGE_OPEN | FsOptions::ZERO_MESSAGE_OPENDIR;
         bits |= unopened.bits();
@@ -111,7 +112,11 @@ pub(super) fn negotiate(body: &[u8], wants: Wants) -> Result<Negotiated, Errno> 
         let rest: InitIn2 = decode(rest).unwrap_or_default();
         offered |= u64::from(rest.flags2) << 32;
     }
-    let options = offered & wanted(wants);
+    let mut options = offered & wanted(wants);
+    if options >> 32 != 0 {
+        // Else the kernel (since Linux 6.5) does not look at the second half.
+        options |= FsOptions::INIT_EXT.bits();
+    }
     let low = options & u64::from(u32::MAX);
     let high = options >> 32;
 

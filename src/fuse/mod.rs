@@ -10,12 +10,14 @@
 //!
 //! Every request whose header can be read is answered, with an error where
 //! nothing better is possible; only FORGET, BATCH_FORGET and INTERRUPT have no
-//! reply. Layouts are those of `include/uapi/linux/fuse.h`, version 7.33.
+//! reply. Layouts are those of `include/uapi/linux/fuse.h`, version 7.33, and
+//! what later ones add where both sides agreed on it in INIT.
 //!
 //! May use: `fs`, `destination`, `payload`. Used by: `virtio`, `fusedev`.
 
 mod change;
 mod encode;
+mod extension;
 mod init;
 mod opcode;
 mod reply;

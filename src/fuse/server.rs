@@ -10,6 +10,7 @@ use fuse_backend_rs::abi::fuse_abi as abi;
 use super::REPLY_HEADER_LEN;
 use super::change::{self, Idle};
 use super::encode::{attr_out, dirent, entry_out, open_out, statfs_out};
+use super::extension::{self, CREATE_SUPP_GROUP};
 use super::init::{MAX_READ, SETXATTR_EXT, negotiate};
 use super::opcode as op;
 use super::reply::{Answer, Pending, ReplyTo, needs_room, put, put_bytes, write_header};
@@ -197,13 +198,18 @@ impl Server {
         out: &mut Destination<'_>,
     ) -> Result<Answer, Errno> {
         let header = &request.header;
-        let setxattr_ext = self.options.load(Ordering::Relaxed) & SETXATTR_EXT != 0;
-        let operation = change::decode(request, payload, setxattr_ext)?;
+        let options = self.options.load(Ordering::Relaxed);
+        let operation = change::decode(request, payload, options & SETXATTR_EXT != 0)?;
         change::needs_room_for(header.opcode, out)?;
+        let group = match options & CREATE_SUPP_GROUP {
+            0 => None,
+            _ => extension::group(header, request.body()?)?,
+        };
         let caller = Caller {
             uid: header.uid,
             gid: header.gid,
             again: request.again,
+            group,
         };
         let idle = Idle::of(&operation);
         let reply = match self.fs.perform(caller, header.nodeid, operation) {

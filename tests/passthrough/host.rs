@@ -231,6 +231,32 @@ fn new_files_belong_to_the_user_who_made_them() {
 }
 
 #[test]
+fn a_group_of_the_user_keeps_the_set_group_id_bit() {
+    let Some(rig) = fresh() else { return };
+    let shared = rig.source("shared");
+    fs::create_dir(&shared).unwrap();
+    std::os::unix::fs::chown(&shared, None, Some(777)).unwrap();
+    fs::set_permissions(&shared, PermissionsExt::from_mode(0o2777)).unwrap();
+    let script = "import os,sys\nos.chdir(sys.argv[1]); os.setgroups([777] if sys.argv[2] == 'in' else []); os.setgid(4321); os.setuid(1234); os.umask(0)\nos.open(sys.argv[2], os.O_CREAT | os.O_WRONLY, 0o2755); os.mkdir(sys.argv[2] + '-dir')";
+    for (name, mode) in [("in", 0o2755), ("out", 0o755)] {
+        let made = Command::new("python3")
+            .args(["-c", script])
+            .arg(rig.on("shared"))
+            .arg(name)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let there = fs::metadata(shared.join(name)).unwrap();
+        assert_eq!((there.uid(), there.gid()), (1234, 777), "{name}");
+        assert_eq!(there.mode() & 0o7777, mode, "{name}");
+        let directory = fs::metadata(shared.join(format!("{name}-dir"))).unwrap();
+        assert_eq!((directory.gid(), directory.mode() & 0o7000), (777, 0o2000));
+    }
+    // The thread has its own groups again.
+    fs::write(rig.on("shared/roots"), "x").unwrap();
+}
+
+#[test]
 fn extended_attributes_of_all_kinds_are_kept() {
     let Some(rig) = fresh() else { return };
     fs::create_dir(rig.on("dir")).unwrap();

@@ -2,16 +2,18 @@
 //!
 //! User, group, umask and capabilities are changed for the calling thread alone.
 //! The guest's kernel has checked already whether its user may do what it asks
-//! for, with groups that are not known here; so the right to pass over permissions
-//! stays.
+//! for, with groups of which at most one is known here; so the right to pass over
+//! permissions stays.
 
 use std::cell::Cell;
 
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use rustix::fs::Mode;
-use rustix::process::umask;
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::process::{getgroups, umask};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups,
+};
 
 use crate::fs::Errno;
 use crate::fs::operation::Caller;
@@ -28,6 +30,8 @@ thread_local! {
 pub(super) struct Ids {
     /// Whether it can act as others.
     switches: bool,
+    /// Groups that it has besides its own; none if it cannot have others.
+    groups: Option<Vec<rustix::fs::Gid>>,
 }
 
 impl Ids {
@@ -40,7 +44,13 @@ impl Ids {
                 "Files that guests make belong to the user of this process, since it may not act as others (CAP_SETUID, CAP_SETGID)"
             );
         }
-        Self { switches: has }
+        // User namespaces may forbid it, and nothing tells without a try.
+        let groups = getgroups().ok().filter(|_| has);
+        let groups = groups.filter(|own| set_thread_groups(own).is_ok());
+        Self {
+            switches: has,
+            groups,
+        }
     }
 
     /// Acts as `caller`, with `mask` as its umask, until what this returns is
@@ -48,17 +58,25 @@ impl Ids {
     ///
     /// # Errors
     /// `EPERM` when the system refuses.
-    pub(super) fn act(&self, caller: Caller, mask: u32) -> Result<Acting, Errno> {
+    pub(super) fn act(&self, caller: Caller, mask: u32) -> Result<Acting<'_>, Errno> {
         own_umask()?;
         let mut acting = Acting {
             masked: mask != 0,
             switched: false,
+            groups: None,
         };
         if mask != 0 {
             umask(Mode::from_bits_truncate(mask & 0o777));
         }
         let root = (caller.uid, caller.gid) == (0, 0);
         if self.switches && !root {
+            if let Some(own) = &self.groups
+                && !(own.is_empty() && caller.group.is_none())
+            {
+                let group = caller.group.map(rustix::fs::Gid::from_raw);
+                acting.groups = Some(own);
+                set_thread_groups(group.as_slice())?;
+            }
             acting.switched = true;
             switch(caller)?;
         }
@@ -67,13 +85,20 @@ impl Ids {
 }
 
 /// A thread that acts as somebody else.
-pub(super) struct Acting {
+pub(super) struct Acting<'a> {
     masked: bool,
     switched: bool,
+    /// What its groups were.
+    groups: Option<&'a [rustix::fs::Gid]>,
 }
 
-impl Drop for Acting {
+impl Drop for Acting<'_> {
     fn drop(&mut self) {
+        if let Some(groups) = self.groups
+            && let Err(error) = set_thread_groups(groups)
+        {
+            log::error!("A thread cannot take its groups back: {error}");
+        }
         if self.switched {
             // Going back to root brings back the capabilities.
             setfsuid(Uid::effective());
