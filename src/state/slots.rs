@@ -195,6 +195,16 @@ impl Slots {
         }
     }
 
+    /// Reads a record back.
+    pub fn get(&self, slot: Slot) -> Option<Vec<u8>> {
+        if slot == Slot::NONE {
+            return None;
+        }
+        let mut record = vec![0; self.len];
+        self.read_page(self.offset(slot.0), &mut record).ok()?;
+        Some(record)
+    }
+
     /// Frees a record's place.
     pub fn free(&self, slot: Slot) {
         if slot != Slot::NONE && self.write(self.offset(slot.0), &[0; 8]) {

@@ -12,7 +12,7 @@ use super::host::Stat;
 use super::ids::without_keeping_ids;
 use super::{PassthroughFs, host};
 use crate::destination::Destination;
-use crate::fs::operation::{OpenFile, Reply};
+use crate::fs::operation::{Caller, OpenFile, Reply};
 use crate::fs::{Errno, Read};
 use crate::payload::Payload;
 
@@ -59,12 +59,16 @@ impl PassthroughFs {
     /// Writes at once what the page cache takes, the rest later.
     pub(super) fn write_file(
         &self,
+        caller: Caller,
         file: OpenFile,
         offset: u64,
         data: &Payload<'_>,
         kill: bool,
     ) -> Result<Reply, Errno> {
         let handle = self.file(file.node, file.handle, libc::O_WRONLY)?;
+        if caller.again && handle.appends {
+            return self.append_again(file.node, &handle, offset, data);
+        }
         let mut done = 0;
         let mut later = handle.synchronous;
         if !later {

@@ -33,6 +33,8 @@ pub(super) struct Handle {
     fd: Held,
     /// Whether writes wait for the disk.
     pub(super) synchronous: bool,
+    /// Whether they go to the end of the file.
+    pub(super) appends: bool,
     /// Held by whoever moves the descriptor's position.
     pub(super) position: Mutex<()>,
     /// Where it is written down.
@@ -174,6 +176,7 @@ impl PassthroughFs {
             node,
             fd: self.open_file(&inode, flags)?,
             synchronous: flags & (libc::O_SYNC | libc::O_DSYNC) != 0,
+            appends: flags & libc::O_APPEND != 0,
             position: Mutex::default(),
             place: Slot::NONE,
         })
@@ -199,6 +202,7 @@ impl PassthroughFs {
             node,
             fd,
             synchronous: flags & (libc::O_SYNC | libc::O_DSYNC) != 0,
+            appends: flags & libc::O_APPEND != 0,
             position: Mutex::default(),
             place: Slot::NONE,
         };
@@ -238,6 +242,7 @@ impl PassthroughFs {
             node,
             fd,
             synchronous: false,
+            appends: false,
             position: Mutex::default(),
             place: Slot::NONE,
         })
@@ -254,6 +259,7 @@ impl PassthroughFs {
             node,
             fd: self.open_file(&inode, access)?,
             synchronous: false,
+            appends: false,
             position: Mutex::default(),
             place: Slot::NONE,
         }))

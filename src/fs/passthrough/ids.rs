@@ -53,6 +53,11 @@ impl Ids {
         }
     }
 
+    /// Whether files belong to whoever makes them.
+    pub(super) fn switches(&self) -> bool {
+        self.switches
+    }
+
     /// Acts as `caller`, with `mask` as its umask, until what this returns is
     /// dropped.
     ///

@@ -12,7 +12,7 @@ use super::descriptors::Held;
 use super::file_handle::FileHandle;
 use super::found::Finder;
 use super::host::{self, Stat};
-use super::keep::{CHANGING, Identity, Record, STEP, changing};
+use super::keep::{CHANGING, Identity, MARK, Record, STEP, changing};
 use crate::fs::Errno;
 use crate::fs::nodes::ROOT;
 use crate::state::{Saved, Slot as Place, Slots};
@@ -279,6 +279,27 @@ impl Inodes {
     /// Whether changes are written down.
     pub(super) fn is_kept(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// The mark that is written down for a node.
+    pub(super) fn mark(&self, stat: &Stat) -> Option<u64> {
+        let place = self.place(stat)?;
+        let record = self.kept.as_ref()?.get(place)?;
+        let mark = record.get(MARK..MARK + 8)?.try_into().ok()?;
+        Some(u64::from_le_bytes(mark))
+    }
+
+    /// Writes a mark down for a node.
+    pub(super) fn set_mark(&self, stat: &Stat, mark: u64) {
+        if let (Some(place), Some(kept)) = (self.place(stat), &self.kept) {
+            kept.put(place, MARK, &mark.to_le_bytes());
+        }
+    }
+
+    fn place(&self, stat: &Stat) -> Option<Place> {
+        let table = self.table.read();
+        let node = table.keys.get(&(stat.dev, stat.mount, stat.ino))?;
+        Some(table.nodes.get(node)?.place)
     }
 
     /// Notes that a node has another name now.

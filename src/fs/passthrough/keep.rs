@@ -8,6 +8,7 @@
 //! 48   the kernel's handle: type (i32), length (u32, 0: none), 128 bytes
 //! 184  references, node id of a directory that it was found in (u64 each)
 //! 200  length of its name there (u16), the name
+//! 464  mark of a change of places (u64)
 //! ```
 
 use std::os::fd::BorrowedFd;
@@ -28,6 +29,9 @@ const NUMBER: usize = 32;
 
 /// Where references, directory and name are in a node's record.
 pub(super) const CHANGING: usize = 184;
+
+/// Where the mark is.
+pub(super) const MARK: usize = 464;
 
 /// Longest name.
 const NAME_MAX: usize = 255;
@@ -128,6 +132,8 @@ impl Record {
         bytes.extend(name);
         bytes.resize(CHANGING, 0);
         bytes.extend(changing(self.references, self.parent, &self.name));
+        // What a place held before is not this node's.
+        bytes.resize(NODE, 0);
         bytes
     }
 
@@ -193,8 +199,8 @@ mod tests {
                 name: vec![b'x'; NAME_MAX],
             };
             let bytes = record.write();
-            assert!(bytes.len() <= NODE);
-            let read = Record::read(&[bytes, vec![0; 16]].concat()).unwrap();
+            assert_eq!(bytes.len(), NODE);
+            let read = Record::read(&bytes).unwrap();
             assert_eq!(read.identity, record.identity);
             assert_eq!((read.id, read.references, read.parent), (77, 3, 9));
             assert_eq!(read.name, record.name);

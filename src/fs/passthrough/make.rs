@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 use super::PassthroughFs;
+use super::again::Wanted;
 use super::host::{self, path_of};
 use super::ids::without_keeping_ids;
 use crate::fs::operation::{Caller, Making, Opened, Reply};
@@ -50,7 +51,11 @@ impl PassthroughFs {
                 let opened = self.keep_file(entry.node, held, flags);
                 Ok(Reply::Created(entry, opened))
             }
-            Err(rustix::io::Errno::EXIST) if !exclusive => {
+            Err(rustix::io::Errno::EXIST) if !exclusive || caller.again => {
+                if exclusive {
+                    let file = Wanted::Node(libc::S_IFREG, 0);
+                    self.is_made(caller, parent, name, &file)?;
+                }
                 let entry = self.find(parent, name)?;
                 match self.open(entry.node, flags.cast_unsigned(), kill) {
                     Ok(opened) => Ok(Reply::Created(entry, opened)),

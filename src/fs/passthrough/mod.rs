@@ -13,6 +13,7 @@
 //! * `keep` is what is written down of all this for a daemon after a crash, and
 //!   `found` finds it again, by the kernel's own names for nodes (`file_handle`)
 //!   where there are any.
+//! * `again` forgives requests that were carried out before the daemon was killed.
 //! * `ids` makes files as the guest's user.
 //! * `serve` answers; `make`, `names`, `attributes`, `xattrs`, `listing` and `data`
 //!   carry out.
@@ -21,6 +22,7 @@
 //! writes and, while the disk is slow, the others (`pace`), FSYNC and its like) runs
 //! on threads of the runtime, a bounded number at once.
 
+mod again;
 mod attributes;
 mod data;
 mod descriptors;

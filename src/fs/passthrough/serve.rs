@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::fs::AtFlags;
 
 use super::PassthroughFs;
+use super::again::{Wanted, or_done};
 use crate::destination::Destination;
 use crate::fs::operation::{Caller, OpenFile, Operation, Reply, Wants};
 use crate::fs::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
@@ -120,18 +121,38 @@ impl FileSystem for PassthroughFs {
             } => self.create(caller, node, name, flags, making, kill_privileges),
             Operation::TmpFile { .. } if !self.options.nameless => Err(Errno::EOPNOTSUPP),
             Operation::TmpFile { flags, making } => self.temporary(caller, node, flags, making),
-            Operation::Mknod { name, making, rdev } => self.mknod(caller, node, name, making, rdev),
-            Operation::Mkdir { name, making } => self.mkdir(caller, node, name, making),
-            Operation::Symlink { name, target } => self.symlink(caller, node, name, target),
-            Operation::Link { node: old, name } => self.link(node, old, name),
-            Operation::Unlink(name) => self.remove(node, name, AtFlags::empty()),
-            Operation::Rmdir(name) => self.remove(node, name, AtFlags::REMOVEDIR),
+            Operation::Mknod { name, making, rdev } => {
+                let made = self.mknod(caller, node, name, making, rdev);
+                self.or_made(caller, made, (node, name), &Wanted::Node(making.mode, rdev))
+            }
+            Operation::Mkdir { name, making } => {
+                let made = self.mkdir(caller, node, name, making);
+                self.or_made(caller, made, (node, name), &Wanted::Directory)
+            }
+            Operation::Symlink { name, target } => {
+                let made = self.symlink(caller, node, name, target);
+                self.or_made(caller, made, (node, name), &Wanted::Link(target))
+            }
+            Operation::Link { node: old, name } => {
+                let linked = self.link(node, old, name);
+                or_done(caller, linked, Errno::EEXIST, || {
+                    self.is_linked(node, old, name)
+                })
+            }
+            Operation::Unlink(name) => {
+                let removed = self.remove(node, name, AtFlags::empty());
+                or_done(caller, removed, Errno::ENOENT, || Ok(Reply::Done))
+            }
+            Operation::Rmdir(name) => {
+                let removed = self.remove(node, name, AtFlags::REMOVEDIR);
+                or_done(caller, removed, Errno::ENOENT, || Ok(Reply::Done))
+            }
             Operation::Rename {
                 name,
                 to,
                 to_name,
                 flags,
-            } => self.rename((node, name), (to, to_name), flags),
+            } => self.rename(caller, (node, name), (to, to_name), flags),
             Operation::SetAttr(set) => {
                 self.set_attributes(node, &set)?;
                 let (attr, timeout) = self.attributes(node)?;
@@ -142,7 +163,7 @@ impl FileSystem for PassthroughFs {
                 offset,
                 data,
                 kill_privileges,
-            } => self.write_file(file(handle), offset, &data, kill_privileges),
+            } => self.write_file(caller, file(handle), offset, &data, kill_privileges),
             Operation::Flush(handle) => self.flush(node, handle),
             Operation::Fsync { handle, data_only } => {
                 let file = self.file(node, handle, libc::O_RDONLY)?;
@@ -157,8 +178,15 @@ impl FileSystem for PassthroughFs {
                 value,
                 flags,
                 kill_sgid,
-            } => self.set_xattr(node, name, value, flags, kill_sgid),
-            Operation::RemoveXattr(name) => self.remove_xattr(node, name),
+            } => {
+                let set = self.set_xattr(node, name, value, flags, kill_sgid);
+                let look = || self.has_xattr(node, name, value);
+                or_done(caller, set, Errno::EEXIST, look)
+            }
+            Operation::RemoveXattr(name) => {
+                let removed = self.remove_xattr(node, name);
+                or_done(caller, removed, Errno::ENODATA, || Ok(Reply::Done))
+            }
             Operation::Fallocate {
                 handle,
                 mode,
