@@ -257,11 +257,61 @@ def lists():
     os.umask(0)
 
 
+def mapped():
+    """A mount that shows owners as others, 10,000 higher."""
+    os.mkdir("plain", 0o777)
+    os.mkdir("shown")
+    write("plain/roots")
+    ready, wait = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        checked(LIBC.unshare(0x10000000))
+        os.write(ready[1], b".")
+        os.read(wait[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    for kind in ("uid", "gid"):
+        with open(f"/proc/{child}/{kind}_map", "w") as ids:
+            ids.write("0 10000 60000")
+    namespace = os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
+    tree = checked(LIBC.syscall(428, AT_FDCWD, b"plain", 1))
+    idmap = struct.pack("<4Q", 0x100000, 0, 0, namespace)
+
+    def mount():
+        checked(LIBC.syscall(442, tree, b"", 0x1000, idmap, len(idmap)))
+        checked(LIBC.syscall(429, tree, b"", AT_FDCWD, b"shown", 4))
+
+    call("mount with other owners", mount)
+    os.write(wait[1], b".")
+    os.waitpid(child, 0)
+    if not os.path.exists("shown/roots"):
+        return
+
+    def make():
+        write("shown/made")
+        os.mkdir("shown/dir")
+        os.symlink("x", "shown/link")
+        os.link("shown/made", "shown/linked")
+        os.rename("shown/made", "shown/renamed")
+        os.chmod("shown/renamed", 0o600)
+        return open("shown/renamed").read(5)
+
+    call("make", lambda: as_user(11000, 12000, [], make))
+    call("give away", lambda: os.chown("shown/dir", 11001, 11002))
+    call("out of range", lambda: os.chown("shown/dir", 5, 5))
+    for base in ("plain", "shown"):
+        for name in sorted(os.listdir(base)):
+            there = os.lstat(f"{base}/{name}")
+            print(f"{base}/{name}: {there.st_uid} {there.st_gid}")
+    call("nobody's", lambda: as_user(0, 0, [], lambda: write("shown/unknown")))
+    LIBC.umount2(b"shown", 2)
+
+
 def main():
     os.chdir(sys.argv[1])
     os.chmod(".", 0o755)
     os.umask(0)
-    for part in (maps, space, names, attributes, groups, lists):
+    for part in (maps, space, names, attributes, groups, mapped, lists):
         os.mkdir(part.__name__)
         os.chdir(part.__name__)
         print(f"-- {part.__name__}")

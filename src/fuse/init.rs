@@ -35,6 +35,10 @@ const MAX_WRITE_REFUSED: u32 = 32 << 10;
 /// SETXATTR has a second word of flags (`FUSE_SETXATTR_EXT`).
 pub(super) const SETXATTR_EXT: u64 = 1 << 29;
 
+/// Mounts that show other owners than the file system's (`FUSE_ALLOW_IDMAP`): the
+/// guest's kernel translates, and names translated owners in what it asks.
+const ALLOW_IDMAP: u64 = 1 << 40;
+
 /// Files that are opened with `FOPEN_DIRECT_IO` may be mapped
 /// (`FUSE_DIRECT_IO_ALLOW_MMAP`).
 const DIRECT_IO_ALLOW_MMAP: u64 = 1 << 36;
@@ -55,7 +59,7 @@ fn wanted(wants: Wants) -> u64 {
             | FsOptions::ATOMIC_O_TRUNC
             | FsOptions::HANDLE_KILLPRIV_V2
             | FsOptions::SUBMOUNTS;
-        bits |= writing.bits() | SETXATTR_EXT | CREATE_SUPP_GROUP;
+        bits |= writing.bits() | SETXATTR_EXT | CREATE_SUPP_GROUP | ALLOW_IDMAP;
     } else {
         let unopened = FsOptions::ZERO_MESSAGE_OPEN | FsOptions::ZERO_MESSAGE_OPENDIR;
         bits |= unopened.bits();
