@@ -129,8 +129,11 @@ pub fn run() -> ExitCode {
     status
 }
 
+/// Runs with a whole command line, whose first word is the program's name.
+type Personality = fn(Vec<OsString>) -> Result<Outcome, Failure>;
+
 /// What a program of this name does, if it stands in for another.
-fn personality(name: &OsStr) -> Option<fn(Vec<OsString>) -> Result<Outcome, Failure>> {
+fn personality(name: &OsStr) -> Option<Personality> {
     match name.to_str() {
         Some("nydusd") => Some(nydusd::run),
         Some("virtiofsd") => Some(virtiofsd::run),

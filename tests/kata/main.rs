@@ -6,10 +6,14 @@
 mod api;
 mod clients;
 mod command_line;
+mod damaged;
+mod directories;
 mod host;
+mod leftovers;
 mod lifecycle;
 mod many;
 mod mounts;
+mod outage;
 mod output;
 mod ready;
 mod remount;

@@ -30,6 +30,9 @@ pub(super) struct View {
     pub(super) grafted: bool,
     /// What mounts want of a session, taken together.
     pub(super) wants: Wants,
+    /// Directories of mounts on the way to names of the tree. A directory of the
+    /// host has its node id only as long as somebody holds it.
+    held: Walk,
 }
 
 /// Names that the tree gives.
@@ -121,6 +124,11 @@ impl View {
         directory.map(Place::Tree).ok_or(Errno::ESTALE)
     }
 
+    /// Whether node ids stay what they are only as long as this view holds them.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.held.is_empty()
+    }
+
     /// The names that the tree adds to a directory of a mount.
     pub(super) fn graft(&self, node: u64) -> Option<&Directory> {
         if !self.grafted {
@@ -157,6 +165,7 @@ impl View {
             let spot = view.add(path, attached.get(path), above.as_ref(), points, &mut walk);
             spots.insert(path, spot);
         }
+        view.held = walk;
         view.grafted = view
             .directories
             .keys()
@@ -276,7 +285,7 @@ fn with_parents<'a>(paths: impl Iterator<Item = &'a MountPath>) -> BTreeSet<Moun
     all
 }
 
-/// Looks into mounts for directories, and holds what it finds until its end.
+/// Looks into mounts for directories, and holds those until its end.
 #[derive(Default)]
 struct Walk {
     held: Vec<(Arc<Mount>, u64)>,
@@ -288,8 +297,14 @@ impl Walk {
         if found.node == 0 {
             return None;
         }
-        self.held.push((Arc::clone(mount), found.node));
-        (found.attr.mode & libc::S_IFMT == libc::S_IFDIR).then_some(found.node)
+        let is_directory = found.attr.mode & libc::S_IFMT == libc::S_IFDIR;
+        // Node ids of an image are what they are, held or not.
+        if is_directory && mount.fs.wants().opens {
+            self.held.push((Arc::clone(mount), found.node));
+        } else {
+            mount.fs.forget(found.node, 1);
+        }
+        is_directory.then_some(found.node)
     }
 }
 
