@@ -194,6 +194,15 @@ def attributes():
         os.chmod("ids", bits)
         call(f"chown {bits:o}", lambda: os.chown("ids", 0, 1000))
         call("left", lambda: oct(os.stat("ids").st_mode))
+    write("of", b"another")
+    for name, work in (
+        ("allocate", lambda: os.posix_fallocate(os.open("ids", os.O_WRONLY), 0, 9000)),
+        ("copy", lambda: os.copy_file_range(os.open("of", os.O_RDONLY), os.open("ids", os.O_WRONLY), 7)),
+    ):
+        os.chown("ids", 0, 0)
+        os.chmod("ids", 0o6777)
+        call(f"{name} 6777", lambda: as_user(1000, 1000, [], work))
+        call(f"left by {name}", lambda: oct(os.stat("ids").st_mode))
     cap = struct.pack("<5I", 0x02000000, 0x2000, 0, 0, 0)
     call("capability", lambda: os.setxattr("ids", "security.capability", cap))
     call("write", lambda: as_user(1000, 1000, [], lambda: os.pwrite(os.open("ids", os.O_WRONLY), b"x", 0)))

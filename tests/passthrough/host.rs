@@ -257,6 +257,32 @@ fn a_group_of_the_user_keeps_the_set_group_id_bit() {
 }
 
 #[test]
+fn whoever_changes_a_file_of_another_takes_its_set_user_id_bit() {
+    let Some(rig) = fresh() else { return };
+    let script = "import os,sys\nos.chdir(sys.argv[1]); os.setgroups([]); os.setgid(4321); os.setuid(1234)\nfile = os.open('file', os.O_RDWR)\nexec(sys.argv[2])";
+    fs::write(rig.source("file"), "content").unwrap();
+    fs::set_permissions(rig.source(""), PermissionsExt::from_mode(0o777)).unwrap();
+    for change in [
+        "os.write(file, b'x')",
+        "os.ftruncate(file, 3)",
+        "os.posix_fallocate(file, 0, 9000)",
+        "os.copy_file_range(file, file, 1, 0, 100)",
+    ] {
+        let mode = PermissionsExt::from_mode(0o6777);
+        fs::set_permissions(rig.source("file"), mode).unwrap();
+        let done = Command::new("python3")
+            .args(["-c", script])
+            .arg(rig.on(""))
+            .arg(change)
+            .status()
+            .unwrap();
+        assert!(done.success(), "{change}");
+        let mode = fs::metadata(rig.source("file")).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o777, "{change}");
+    }
+}
+
+#[test]
 fn extended_attributes_of_all_kinds_are_kept() {
     let Some(rig) = fresh() else { return };
     fs::create_dir(rig.on("dir")).unwrap();

@@ -163,17 +163,20 @@ impl PassthroughFs {
         Ok(Reply::Done)
     }
 
-    /// FALLOCATE.
+    /// FALLOCATE. Kernels do not say, as they do with WRITE, whether set-user-id bits
+    /// go; `kill` says that they do unless root asks.
     pub(super) fn allocate(
         &self,
         file: OpenFile,
         mode: u32,
         offset: u64,
         len: u64,
+        kill: bool,
     ) -> Result<Reply, Errno> {
         let handle = self.file(file.node, file.handle, libc::O_WRONLY)?;
         let mode = FallocateFlags::from_bits_retain(mode);
         Ok(self.slow.change(move || {
+            let _plain = plain_if(kill, &handle)?;
             rustix::fs::fallocate(handle.fd(), mode, offset, len)?;
             Ok(0)
         }))
@@ -191,7 +194,7 @@ impl PassthroughFs {
         Ok(Reply::Count(rustix::fs::seek(handle.fd(), to)?))
     }
 
-    /// COPY_FILE_RANGE, which may share blocks.
+    /// COPY_FILE_RANGE, which may share blocks; `kill` as in FALLOCATE.
     pub(super) fn copy(
         &self,
         from: OpenFile,
@@ -199,11 +202,13 @@ impl PassthroughFs {
         to: OpenFile,
         to_offset: u64,
         len: u64,
+        kill: bool,
     ) -> Result<Reply, Errno> {
         let source = self.file(from.node, from.handle, libc::O_RDONLY)?;
         let sink = self.file(to.node, to.handle, libc::O_WRONLY)?;
         let len = usize::try_from(len.min(COPY_MAX)).map_err(|_| Errno::EINVAL)?;
         Ok(self.slow.change(move || {
+            let _plain = plain_if(kill, &sink)?;
             let (mut from, mut to) = (offset, to_offset);
             let copied = rustix::fs::copy_file_range(
                 source.fd(),

@@ -192,7 +192,7 @@ impl FileSystem for PassthroughFs {
                 mode,
                 offset,
                 len,
-            } => self.allocate(file(handle), mode, offset, len),
+            } => self.allocate(file(handle), mode, offset, len, caller.uid != 0),
             Operation::Lseek {
                 handle,
                 offset,
@@ -204,7 +204,7 @@ impl FileSystem for PassthroughFs {
                 to,
                 to_offset,
                 len,
-            } => self.copy(file(handle), offset, to, to_offset, len),
+            } => self.copy(file(handle), offset, to, to_offset, len, caller.uid != 0),
             Operation::SyncFs => Ok(self.sync_all()),
             // The guest's kernel checks permissions by itself.
             Operation::Access(_) => self.inodes.get(node).map(|_| Reply::Done),
