@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 use virtio_queue::DescriptorChain;
+use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
 
 use super::memory::payload;
@@ -13,6 +14,9 @@ use crate::payload::Payload;
 
 /// Most descriptors of a chain; a reply of 256 pages needs some 260.
 const MAX_DESCRIPTORS: usize = 2048;
+
+/// Bytes of a descriptor in a table.
+const DESCRIPTOR_LEN: u64 = 16;
 
 /// Address and length in bytes.
 pub(super) type Range = (GuestAddress, u32);
@@ -57,6 +61,57 @@ impl Chain {
             it.complete = !descriptor.has_next();
         }
         it
+    }
+
+    /// Walks the chain that begins at descriptor `head` of a table with `size`
+    /// descriptors, whatever the available ring says.
+    pub(super) fn at(head: u16, table: GuestAddress, size: u16, memory: &GuestMemoryMmap) -> Self {
+        let mut it = Self {
+            head,
+            readable: SmallVec::new(),
+            writable: SmallVec::new(),
+            complete: false,
+        };
+        let (mut table, mut count, mut index) = (table, u32::from(size), u32::from(head));
+        let mut indirect = false;
+        for _ in 0..MAX_DESCRIPTORS {
+            if index >= count {
+                return it;
+            }
+            let at = table.checked_add(DESCRIPTOR_LEN * u64::from(index));
+            let read = at.map(|at| memory.read_obj::<Descriptor>(at));
+            let Some(Ok(descriptor)) = read else {
+                return it;
+            };
+            if descriptor.refers_to_indirect_table() {
+                if indirect {
+                    return it;
+                }
+                indirect = true;
+                table = descriptor.addr();
+                count = descriptor.len() / DESCRIPTOR_LEN as u32;
+                index = 0;
+                continue;
+            }
+            let range = (descriptor.addr(), descriptor.len());
+            match descriptor.is_write_only() {
+                true => it.writable.push(range),
+                false => it.readable.push(range),
+            }
+            if !descriptor.has_next() {
+                it.complete = true;
+                return it;
+            }
+            index = descriptor.next().into();
+        }
+        it
+    }
+
+    /// The first `len` bytes of the request, for those who tell it from others.
+    pub(super) fn first_bytes(&self, memory: &GuestMemoryMmap, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = self.copy_up_to(len, memory, &mut bytes);
+        (read && bytes.len() == len).then_some(bytes)
     }
 
     /// Copies the request into `request`: of a WRITE what stands before its

@@ -1,5 +1,5 @@
-//! The device as vhost-user-backend drives it: features, threads, start and
-//! stop of queues. One object per connection.
+//! The device as one VMM sees it: its queues, what they are served by, and the work
+//! that is under way when they stop. One object per connection.
 
 use std::io;
 use std::sync::Arc;
@@ -7,17 +7,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend::VhostUserBackend;
-use virtio_bindings::bindings::virtio_config::VIRTIO_F_VERSION_1;
-use virtio_bindings::bindings::virtio_ring::{
-    VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC,
-};
-use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{EventConsumer, EventNotifier};
+use vhost_user_backend::VringT;
+use virtio_queue::QueueT;
+use vm_memory::{GuestAddress, GuestAddressSpace};
 
-use super::exit_events::ExitEvents;
+use super::chain::Chain;
 use super::queue::{BUDGET, Queue};
+use super::record::{OwnRecord, RingPlace, RingState, SharedRecord};
+use super::serve::ServeOptions;
 use super::{Memory, Ring};
 use crate::fuse::Server;
 
@@ -31,55 +28,133 @@ const STOP_ROW: Duration = Duration::from_secs(3);
 /// Bytes of the tag in the configuration space (virtio 1.2, 5.11.4).
 const TAG_LEN: usize = 36;
 
+/// Bytes of a request that tell it from others.
+const HEAD_LEN: usize = 24;
+
 /// A vhost-user-fs device during one connection.
 pub(super) struct Device {
+    pub(super) memory: Memory,
     queues: Vec<Queue>,
-    queue_size: usize,
+    pub(super) rings: Vec<Ring>,
+    pub(super) queue_size: u16,
     /// The configuration space, offered if a tag was given.
-    config: Option<Vec<u8>>,
+    pub(super) config: Option<Vec<u8>>,
     /// When the current row of stops began.
     stop_began: Mutex<Option<Instant>>,
-    /// Exit events that the worker threads read.
-    pub(super) exit_events: ExitEvents,
+    own: Option<OwnRecord>,
 }
 
 impl Device {
-    /// A device with one queue for high priority and `request_queues` more, of
-    /// up to `queue_size` entries each.
-    pub(super) fn new(
-        server: &Arc<Server>,
-        memory: &Memory,
-        request_queues: usize,
-        queue_size: u16,
-        tag: Option<&str>,
-        busy_poll: Duration,
-    ) -> Self {
+    /// A device with one queue for high priority and the request queues of the
+    /// options.
+    ///
+    /// # Errors
+    /// When the record of requests cannot be had.
+    pub(super) fn new(server: &Arc<Server>, options: &ServeOptions) -> io::Result<Self> {
+        let memory = Memory::new(vm_memory::GuestMemoryMmap::new());
         let budget = Arc::new(Semaphore::new(BUDGET));
-        let queues = (0..=request_queues)
+        let count = options.request_queues + 1;
+        let queues = (0..count)
             .map(|index| {
                 Queue::new(
                     index,
                     server.clone(),
                     memory.clone(),
                     budget.clone(),
-                    busy_poll,
+                    options.busy_poll,
                 )
             })
             .collect();
-        let config = tag.map(|tag| {
+        let ring = |_| Ring::new(memory.clone(), options.queue_size);
+        let rings: Result<Vec<_>, _> = (0..count).map(ring).collect();
+        let config = options.tag.as_ref().map(|tag| {
             let mut config = tag.as_bytes().to_vec();
             config.resize(TAG_LEN, 0);
-            let count = u32::try_from(request_queues).unwrap_or(u32::MAX);
+            let count = u32::try_from(options.request_queues).unwrap_or(u32::MAX);
             config.extend_from_slice(&count.to_le_bytes());
             config
         });
-        Self {
+        let own = options.record.as_ref();
+        let own = own.map(|dir| OwnRecord::open(dir, count, options.queue_size));
+        Ok(Self {
+            memory,
             queues,
-            queue_size: queue_size.into(),
+            rings: rings.map_err(io::Error::other)?,
+            queue_size: options.queue_size,
             config,
             stop_began: Mutex::default(),
-            exit_events: ExitEvents::default(),
+            own: own.transpose()?,
+        })
+    }
+
+    /// Serves what is in the ring of a queue.
+    pub(super) fn process(&self, index: usize, request: &mut Vec<u8>) {
+        if let (Some(queue), Some(ring)) = (self.queues.get(index), self.rings.get(index)) {
+            queue.process(ring, request);
         }
+    }
+
+    /// Prepares a ring whose addresses are set for its start: goes on where an
+    /// earlier process was ended, if a record says where. `shared` is the record that
+    /// the VMM keeps.
+    pub(super) fn begin(&self, index: usize, shared: Option<&SharedRecord>) {
+        let (Some(queue), Some(ring)) = (self.queues.get(index), self.rings.get(index)) else {
+            return;
+        };
+        let memory = self.memory.memory();
+        let (place, state) = {
+            let vring = ring.get_ref();
+            let queue = vring.get_queue();
+            let order = std::sync::atomic::Ordering::Acquire;
+            let (Ok(used), Ok(available)) = (
+                queue.used_idx(&*memory, order),
+                queue.avail_idx(&*memory, order),
+            ) else {
+                // Not in memory: the ring is left alone when it is served, too.
+                return;
+            };
+            let place = RingPlace {
+                descriptors: queue.desc_table(),
+                available: queue.avail_ring(),
+                used: queue.used_ring(),
+                size: queue.size(),
+            };
+            let state = RingState {
+                used: used.0,
+                available: available.0,
+            };
+            (place, state)
+        };
+        let (tracker, resume) = match (shared, &self.own) {
+            (Some(shared), _) => {
+                let tracker = shared.tracker(index, place.size);
+                let resume = tracker.as_ref().map(|it| it.resume_shared(state.used));
+                (tracker, resume)
+            }
+            (None, Some(own)) => {
+                let request = |head| {
+                    let table = GuestAddress(place.descriptors);
+                    let chain = Chain::at(head, table, place.size, &memory);
+                    chain.first_bytes(&memory, HEAD_LEN)
+                };
+                let found = own.tracker(index, place, state, request);
+                found.map_or((None, None), |(tracker, resume)| (Some(tracker), resume))
+            }
+            (None, None) => (None, None),
+        };
+        ring.track(tracker);
+        let Some(resume) = resume else {
+            return;
+        };
+        if !resume.heads.is_empty() {
+            log::warn!(
+                "Queue {index} goes on where an earlier process was ended: {} requests are served again",
+                resume.heads.len()
+            );
+        }
+        ring.set_queue_next_avail(resume.next_avail);
+        ring.set_queue_next_used(state.used);
+        queue.set_left(resume.heads);
     }
 
     /// Ends all work at once: what waits is answered with an error, and the
@@ -89,6 +164,36 @@ impl Device {
         for queue in &self.queues {
             queue.flight.close(now);
         }
+        for ring in &self.rings {
+            ring.end_record();
+        }
+    }
+
+    /// Waits until nothing of a queue is under way, for as long as stops may take.
+    pub(super) fn stop(&self, index: usize) {
+        if let (Some(queue), Some(ring)) = (self.queues.get(index), self.rings.get(index)) {
+            queue.flight.stop(self.stop_deadline());
+            ring.end_record();
+        }
+    }
+
+    /// As [`Device::stop`], for all queues.
+    pub(super) fn stop_all(&self) {
+        for index in 0..self.queues.len() {
+            self.stop(index);
+        }
+    }
+
+    /// A part of the configuration space; nothing when it is not all there.
+    pub(super) fn config(&self, offset: u32, size: u32) -> Vec<u8> {
+        let range = usize::try_from(offset).ok().zip(usize::try_from(size).ok());
+        range
+            .and_then(|(offset, size)| {
+                let config = self.config.as_ref()?;
+                config.get(offset..offset.checked_add(size)?)
+            })
+            .unwrap_or_default()
+            .to_vec()
     }
 
     /// When the reads of a queue that is being stopped are cancelled.
@@ -101,101 +206,5 @@ impl Device {
         };
         *began = Some(start);
         start + STOP_GRACE
-    }
-}
-
-impl VhostUserBackend for Device {
-    type Bitmap = ();
-    type Vring = Ring;
-
-    fn num_queues(&self) -> usize {
-        self.queues.len()
-    }
-
-    fn max_queue_size(&self) -> usize {
-        self.queue_size
-    }
-
-    fn features(&self) -> u64 {
-        (1 << VIRTIO_F_VERSION_1)
-            | (1 << VIRTIO_RING_F_EVENT_IDX)
-            | (1 << VIRTIO_RING_F_INDIRECT_DESC)
-            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
-    }
-
-    fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        let mut features = VhostUserProtocolFeatures::MQ
-            | VhostUserProtocolFeatures::REPLY_ACK
-            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
-            | VhostUserProtocolFeatures::RESET_DEVICE;
-        if self.config.is_some() {
-            features |= VhostUserProtocolFeatures::CONFIG;
-        }
-        features
-    }
-
-    fn reset_device(&self) {
-        for queue in &self.queues {
-            queue.flight.stop(self.stop_deadline());
-        }
-    }
-
-    fn set_event_idx(&self, _enabled: bool) {}
-
-    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
-        let range = usize::try_from(offset).ok().zip(usize::try_from(size).ok());
-        range
-            .and_then(|(offset, size)| {
-                let config = self.config.as_ref()?;
-                config.get(offset..offset.checked_add(size)?)
-            })
-            .unwrap_or_default()
-            .to_vec()
-    }
-
-    fn update_memory(&self, _memory: Memory) -> io::Result<()> {
-        // The queues share the object that is replaced.
-        Ok(())
-    }
-
-    fn queues_per_thread(&self) -> Vec<u64> {
-        (0..self.queues.len()).map(|index| 1 << index).collect()
-    }
-
-    fn exit_event(&self, thread_index: usize) -> Option<(EventConsumer, EventNotifier)> {
-        self.exit_events
-            .make()
-            .inspect_err(|error| {
-                log::error!("Cannot make the exit event of queue {thread_index}: {error}");
-            })
-            .ok()
-    }
-
-    fn stop_vring(&self, queue_index: u32) -> io::Result<()> {
-        let index = usize::try_from(queue_index).unwrap_or(usize::MAX);
-        if let Some(queue) = self.queues.get(index) {
-            queue.flight.stop(self.stop_deadline());
-        }
-        Ok(())
-    }
-
-    /// Serves the queue of the thread. Never fails, since an error would end
-    /// the thread for good.
-    fn handle_event(
-        &self,
-        _device_event: u16,
-        _events: EventSet,
-        vrings: &[Ring],
-        thread_id: usize,
-    ) -> io::Result<()> {
-        thread_local! {
-            static REQUEST: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
-        }
-        // With one queue per thread, `vrings` is that queue alone and the
-        // thread's number is the queue's.
-        if let (Some(queue), Some(vring)) = (self.queues.get(thread_id), vrings.first()) {
-            REQUEST.with_borrow_mut(|request| queue.process(vring, request));
-        }
-        Ok(())
     }
 }

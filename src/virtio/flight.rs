@@ -38,12 +38,13 @@ impl Waiting {
             let (mut out, _) = destination(&self.memory, &self.chain.writable);
             self.reply.finish(result, &mut out)
         };
+        self.vring.wrote(&self.chain.writable, len);
         let mut state = self.vring.get_mut();
         let len = u32::try_from(len).unwrap_or_default();
-        if let Err(error) = state.add_used(self.chain.head, len) {
+        let given = self.vring.give_back(&mut state, self.chain.head, len);
+        if let Err(error) = given {
             log::debug!("Cannot return a descriptor to the guest: {error}");
         }
-        super::ring::notify(&mut state);
     }
 }
 

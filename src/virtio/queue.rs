@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use vhost_user_backend::{VringState, VringT};
 use virtio_queue::{QueueOwnedT, QueueT};
-use vm_memory::{GuestAddressSpace, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 
 use super::chain::Chain;
 use super::flight::{Flight, Waiting};
 use super::memory::destination;
 use super::pace::{Look, Pace};
-use super::ring::notify;
 use super::{Memory, Ring};
 use crate::fs::Errno;
 use crate::fuse::{Outcome, Pending, Server};
@@ -35,6 +35,8 @@ pub(super) struct Queue {
     budget: Arc<Semaphore>,
     faults: LogLimit,
     pace: Pace,
+    /// Heads that are to be served again.
+    left: Mutex<Vec<u16>>,
     pub(super) flight: Arc<Flight>,
 }
 
@@ -56,6 +58,7 @@ impl Queue {
             budget,
             faults: LogLimit::new(),
             pace: Pace::new(busy_poll),
+            left: Mutex::default(),
             flight: Arc::default(),
         }
     }
@@ -66,6 +69,7 @@ impl Queue {
             return;
         };
         self.pace.woken();
+        self.serve_again(vring, request);
         self.serve_all(vring, request);
         self.pace.sleeps();
     }
@@ -94,6 +98,37 @@ impl Queue {
         }
     }
 
+    /// Names heads that an earlier process took and did not give back; they are served
+    /// before what is new.
+    pub(super) fn set_left(&self, heads: Vec<u16>) {
+        *self.left.lock() = heads;
+    }
+
+    /// Serves what an earlier process left.
+    fn serve_again(&self, vring: &Ring, request: &mut Vec<u8>) {
+        let left = {
+            let state = vring.get_ref();
+            if !state.is_enabled() || !state.get_queue().ready() {
+                return;
+            }
+            std::mem::take(&mut *self.left.lock())
+        };
+        for head in left {
+            let memory = self.memory.memory();
+            let chain = {
+                let state = vring.get_ref();
+                let table = state.get_queue().desc_table();
+                Chain::at(head, GuestAddress(table), state.get_queue().size(), &memory)
+            };
+            if let Some((head, len)) = self.serve(chain, vring, &memory, request, true) {
+                let mut state = vring.get_mut();
+                if let Err(error) = vring.give_back(&mut state, head, len) {
+                    self.fault(&format_args!("its used ring cannot be written: {error}"));
+                }
+            }
+        }
+    }
+
     /// Serves until the ring is empty. Returns the number of requests taken.
     fn drain(&self, vring: &Ring, request: &mut Vec<u8>) -> usize {
         let mut served = 0;
@@ -104,20 +139,20 @@ impl Queue {
             let chain = {
                 let mut state = vring.get_mut();
                 if let Some((head, len)) = used.take() {
-                    if let Err(error) = state.add_used(head, len) {
-                        self.fault(&format_args!("its used ring cannot be written: {error}"));
-                    }
                     // At once: the guest works on this reply while we make the
                     // next, and while it does it asks for no more interrupts.
-                    notify(&mut state);
+                    if let Err(error) = vring.give_back(&mut state, head, len) {
+                        self.fault(&format_args!("its used ring cannot be written: {error}"));
+                    }
                 }
-                match self.next(&mut state, &memory) {
-                    Some(chain) => chain,
-                    None => return served,
-                }
+                let Some(chain) = self.next(&mut state, &memory) else {
+                    return served;
+                };
+                vring.took(chain.head);
+                chain
             };
             served += 1;
-            used = self.serve(chain, vring, &memory, request);
+            used = self.serve(chain, vring, &memory, request, false);
         }
     }
 
@@ -173,23 +208,31 @@ impl Queue {
         vring: &Ring,
         memory: &vm_memory::GuestMemoryLoadGuard<GuestMemoryMmap>,
         request: &mut Vec<u8>,
+        again: bool,
     ) -> Option<(u16, u32)> {
         let head = chain.head;
         let sound = chain.gather(memory, request);
+        vring.identify(head, request);
         let (mut out, there) = destination(memory, &chain.writable);
         let payload = match sound && there {
             true => chain.payload(memory, request),
             false => None,
         };
         let outcome = if let Some(payload) = payload {
-            self.server.handle_with(request, payload, &mut out)
+            match again {
+                false => self.server.handle_with(request, payload, &mut out),
+                true => self.server.handle_again(request, payload, &mut out),
+            }
         } else {
             self.fault(&"a request lies outside its memory or has no end");
             self.server.refuse(request, Errno(libc::EFAULT), &mut out)
         };
         drop(out);
         match outcome {
-            Outcome::Done(len) => Some((head, u32::try_from(len).unwrap_or_default())),
+            Outcome::Done(len) => {
+                vring.wrote(&chain.writable, len);
+                Some((head, u32::try_from(len).unwrap_or_default()))
+            }
             Outcome::NoReply => Some((head, 0)),
             Outcome::Pending(Pending { reply, read }) => {
                 let size = reply.size();

@@ -1,21 +1,36 @@
-//! A queue whose kicks cannot end or block the thread that serves it.
+//! A queue with what is kept beside its rings: the record of what is under way, and
+//! the log of pages that were written.
 //!
-//! vhost-user-backend ends a worker thread for good when its kick cannot be
-//! read. That happens without anybody's fault: a VMM that stops a queue and
-//! starts it with a new event leaves the thread with news of the old one.
+//! Its kicks cannot block or end the thread that serves it: a VMM that stops a queue
+//! and starts it with a new event may leave the thread with news of the old one.
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use rustix::fs::OFlags;
 use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutGuard, VringT};
-use virtio_queue::Error;
+use virtio_queue::{Error, QueueT};
 
 use super::Memory;
+use super::chain::Range;
+use super::dirty_log::DirtyLog;
+use super::record::Tracker;
 
 /// A queue, shared by its thread, the control thread and reads that wait.
 #[derive(Clone)]
-pub(super) struct Ring(VringMutex<Memory>);
+pub(super) struct Ring {
+    vring: VringMutex<Memory>,
+    kept: Arc<Kept>,
+}
+
+/// What is kept beside the rings.
+#[derive(Default)]
+struct Kept {
+    tracker: ArcSwapOption<Tracker>,
+    log: ArcSwapOption<DirtyLog>,
+}
 
 impl<'a> VringStateGuard<'a, Memory> for Ring {
     type G = <VringMutex<Memory> as VringStateGuard<'a, Memory>>::G;
@@ -27,15 +42,18 @@ impl<'a> VringStateMutGuard<'a, Memory> for Ring {
 
 impl VringT<Memory> for Ring {
     fn new(memory: Memory, max_queue_size: u16) -> Result<Self, Error> {
-        VringMutex::new(memory, max_queue_size).map(Self)
+        Ok(Self {
+            vring: VringMutex::new(memory, max_queue_size)?,
+            kept: Arc::default(),
+        })
     }
 
     fn get_ref(&self) -> <Self as VringStateGuard<'_, Memory>>::G {
-        self.0.get_ref()
+        self.vring.get_ref()
     }
 
     fn get_mut(&self) -> <Self as VringStateMutGuard<'_, Memory>>::G {
-        self.0.get_mut()
+        self.vring.get_mut()
     }
 
     /// Never fails and, with what [`Ring::set_kick`] does, never blocks. A kick
@@ -58,76 +76,142 @@ impl VringT<Memory> for Ring {
                 log::warn!("The VMM's kick event may block its queue: {error}");
             }
         }
-        self.0.set_kick(file);
+        self.vring.set_kick(file);
     }
 
     fn add_used(&self, head: u16, len: u32) -> Result<(), Error> {
-        self.0.add_used(head, len)
+        self.vring.add_used(head, len)
     }
 
     fn signal_used_queue(&self) -> io::Result<()> {
-        self.0.signal_used_queue()
+        self.vring.signal_used_queue()
     }
 
     fn enable_notification(&self) -> Result<bool, Error> {
-        self.0.enable_notification()
+        self.vring.enable_notification()
     }
 
     fn disable_notification(&self) -> Result<(), Error> {
-        self.0.disable_notification()
+        self.vring.disable_notification()
     }
 
     fn needs_notification(&self) -> Result<bool, Error> {
-        self.0.needs_notification()
+        self.vring.needs_notification()
     }
 
     fn set_enabled(&self, enabled: bool) {
-        self.0.set_enabled(enabled);
+        self.vring.set_enabled(enabled);
     }
 
     fn set_queue_info(&self, descriptors: u64, available: u64, used: u64) -> Result<(), Error> {
-        self.0.set_queue_info(descriptors, available, used)
+        self.vring.set_queue_info(descriptors, available, used)
     }
 
     fn queue_next_avail(&self) -> u16 {
-        self.0.queue_next_avail()
+        self.vring.queue_next_avail()
     }
 
     fn set_queue_next_avail(&self, base: u16) {
-        self.0.set_queue_next_avail(base);
+        self.vring.set_queue_next_avail(base);
     }
 
     fn set_queue_next_used(&self, index: u16) {
-        self.0.set_queue_next_used(index);
+        self.vring.set_queue_next_used(index);
     }
 
     fn queue_used_idx(&self) -> Result<u16, Error> {
-        self.0.queue_used_idx()
+        self.vring.queue_used_idx()
     }
 
     fn set_queue_size(&self, size: u16) {
-        self.0.set_queue_size(size);
+        self.vring.set_queue_size(size);
     }
 
     fn set_queue_event_idx(&self, enabled: bool) {
-        self.0.set_queue_event_idx(enabled);
+        self.vring.set_queue_event_idx(enabled);
     }
 
     fn set_queue_ready(&self, ready: bool) {
-        self.0.set_queue_ready(ready);
+        self.vring.set_queue_ready(ready);
     }
 
     fn set_call(&self, file: Option<File>) {
-        self.0.set_call(file);
+        self.vring.set_call(file);
     }
 
     fn set_err(&self, file: Option<File>) {
-        self.0.set_err(file);
+        self.vring.set_err(file);
+    }
+}
+
+impl Ring {
+    /// Has the record kept from now on, or no longer.
+    pub(super) fn track(&self, tracker: Option<Tracker>) {
+        self.kept.tracker.store(tracker.map(Arc::new));
+    }
+
+    /// Ends the record in order: nothing is under way.
+    pub(super) fn end_record(&self) {
+        if let Some(tracker) = self.kept.tracker.swap(None) {
+            tracker.end();
+        }
+    }
+
+    /// Has pages that are written logged from now on, or no longer.
+    pub(super) fn log_to(&self, log: Option<Arc<DirtyLog>>) {
+        self.kept.log.store(log);
+    }
+
+    /// Notes that a head was taken. The ring's lock is held.
+    pub(super) fn took(&self, head: u16) {
+        if let Some(tracker) = &*self.kept.tracker.load() {
+            tracker.take(head);
+        }
+    }
+
+    /// Notes which request stands behind a head.
+    pub(super) fn identify(&self, head: u16, request: &[u8]) {
+        if let Some(tracker) = &*self.kept.tracker.load() {
+            tracker.identify(head, request);
+        }
+    }
+
+    /// Notes that the first `len` bytes of `ranges` were written.
+    pub(super) fn wrote(&self, ranges: &[Range], len: usize) {
+        if let Some(log) = &*self.kept.log.load() {
+            log.mark_ranges(ranges, len);
+        }
+    }
+
+    /// Gives a chain back to the guest, and interrupts it if it wants that. `state` is
+    /// the ring's, locked.
+    ///
+    /// # Errors
+    /// When the used ring cannot be written.
+    pub(super) fn give_back(
+        &self,
+        state: &mut VringState<Memory>,
+        head: u16,
+        len: u32,
+    ) -> Result<(), Error> {
+        let tracker = self.kept.tracker.load();
+        if let Some(tracker) = &*tracker {
+            tracker.give_back(head);
+        }
+        let added = state.add_used(head, len);
+        if let Some(tracker) = &*tracker {
+            tracker.given_back(head, state.get_queue().next_used());
+        }
+        if let Some(log) = &*self.kept.log.load() {
+            log.mark_used_ring(state.get_queue());
+        }
+        notify(state);
+        added
     }
 }
 
 /// Interrupts the guest for what is new in the used ring, if it wants that.
-pub(super) fn notify(state: &mut VringState<Memory>) {
+fn notify(state: &mut VringState<Memory>) {
     if state.needs_notification().unwrap_or(true)
         && let Err(error) = state.signal_used_queue()
     {

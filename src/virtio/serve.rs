@@ -1,21 +1,22 @@
 //! The server: one connection after the other.
 
 use std::io;
+use std::net;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
-use vhost::vhost_user::{Error as VhostError, Listener};
-use vhost_user_backend::{Error as DaemonError, VhostUserDaemon};
-use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vhost::vhost_user::{BackendListener, Error as VhostError, Listener};
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 use super::device::Device;
-use super::exit_events;
+use super::device_state::DeviceState;
+use super::handler::Handler;
 use super::shutdown::Shutdown;
+use super::workers::Workers;
 use crate::fs::FileSystem;
 use crate::fuse::{Server, Stats};
 use crate::socket::{SocketError, listen};
@@ -27,7 +28,7 @@ const MAX_REQUEST_QUEUES: usize = 63;
 const MAX_TAG: usize = 36;
 
 /// How to serve.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServeOptions {
     /// Where to listen.
     pub socket: PathBuf,
@@ -50,6 +51,11 @@ pub struct ServeOptions {
     pub exit_on_disconnect: bool,
     /// Where requests are counted.
     pub stats: Arc<Stats>,
+    /// A private directory in which requests under way are recorded, so that a
+    /// process that comes after this one was killed serves them.
+    pub record: Option<PathBuf>,
+    /// What is handed to a VMM that saves or moves its guest.
+    pub state: Option<Arc<dyn DeviceState>>,
 }
 
 impl ServeOptions {
@@ -64,6 +70,8 @@ impl ServeOptions {
             busy_poll: Duration::from_micros(50),
             exit_on_disconnect: false,
             stats: Arc::default(),
+            record: None,
+            state: None,
         }
     }
 
@@ -192,40 +200,52 @@ fn connection(
     server: &Arc<Server>,
     shutdown: &Shutdown,
 ) -> Result<(), ServeError> {
-    let device_error = |error: &DaemonError| ServeError::Device {
+    let failed = |reason: String| ServeError::Device {
         path: options.socket.clone(),
-        reason: error.to_string(),
+        reason,
     };
-    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let device = Arc::new(Device::new(
-        server,
-        &memory,
-        options.request_queues,
-        options.queue_size,
-        options.tag.as_deref(),
-        options.busy_poll,
+    let device = Device::new(server, options).map_err(|error| failed(error.to_string()))?;
+    let device = Arc::new(device);
+    let workers = Workers::start(&device).map_err(|error| failed(error.to_string()))?;
+    let handler = Handler::new(&device, workers, options.state.clone());
+    let handler = Arc::new(Mutex::new(handler));
+    let mut requests = loop {
+        let accepted = BackendListener::new(listener, Arc::clone(&handler));
+        let accepted = accepted.and_then(|mut listener| listener.accept());
+        match accepted.map_err(|error| failed(error.to_string()))? {
+            Some(requests) => break requests,
+            None if shutdown.is_stopped() => return Ok(()),
+            None => {}
+        }
+    };
+    let stream = requests.try_clone_connection();
+    let stream = stream.map_err(|error| failed(error.to_string()))?;
+    shutdown.set_connection(Some(
+        stream
+            .try_clone()
+            .map_err(|error| failed(error.to_string()))?,
     ));
-    let mut daemon = VhostUserDaemon::new("tidegate-vhost".to_owned(), device.clone(), memory)
-        .map_err(|error| device_error(&error))?;
-    daemon
-        .start(listener)
-        .map_err(|error| device_error(&error))?;
-    shutdown.set_connection(daemon.shutdown_handle());
     log::info!("A VMM connected to {}", options.socket.display());
-    match daemon.wait() {
-        Ok(())
-        | Err(DaemonError::HandleRequest(VhostError::Disconnected | VhostError::PartialMessage)) => {
+    let end = loop {
+        if let Err(error) = requests.handle_request() {
+            break error;
+        }
+    };
+    match end {
+        VhostError::Disconnected | VhostError::PartialMessage | VhostError::SocketBroken(_) => {
             log::info!("The VMM on {} disconnected", options.socket.display());
         }
-        Err(error) => log::warn!(
+        error if shutdown.is_stopped() => log::debug!("The connection ends: {error}"),
+        error => log::warn!(
             "The connection of the VMM on {} is ended: {error}",
             options.socket.display()
         ),
     }
+    // It sees the end at once, and not when all work is done.
+    let _ = stream.shutdown(net::Shutdown::Both);
     shutdown.set_connection(None);
     device.close();
-    // Ends the worker threads and waits for them.
-    drop(daemon);
-    exit_events::release(device, |device| device.exit_events);
+    // Dropping the handler ends the worker threads and waits for them.
+    drop((requests, handler));
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Ending [`serve`](super::serve()) from another thread.
 
 use std::io;
+use std::net;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use vhost_user_backend::ShutdownHandle;
 use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
@@ -15,7 +16,7 @@ use crate::socket::SocketFile;
 struct State {
     stopped: bool,
     socket: Option<SocketFile>,
-    connection: Option<ShutdownHandle>,
+    connection: Option<UnixStream>,
 }
 
 struct Inner {
@@ -64,7 +65,7 @@ impl Shutdown {
         state.stopped = true;
         state.socket = None;
         if let Some(connection) = &state.connection {
-            connection.shutdown();
+            let _ = connection.shutdown(net::Shutdown::Both);
         }
         // Fails only when it was written to without end; then it is readable.
         let _ = self.inner.wake.notify();
@@ -89,11 +90,11 @@ impl Shutdown {
     }
 
     /// Names the connection that a stop closes.
-    pub(super) fn set_connection(&self, connection: Option<ShutdownHandle>) {
+    pub(super) fn set_connection(&self, connection: Option<UnixStream>) {
         let mut state = self.inner.state.lock();
         state.connection = connection;
         if let (true, Some(connection)) = (state.stopped, &state.connection) {
-            connection.shutdown();
+            let _ = connection.shutdown(net::Shutdown::Both);
         }
     }
 }
