@@ -77,14 +77,20 @@ impl Vmm {
         let mut frontend = Frontend::connect(socket, 5).unwrap();
         frontend.set_owner().unwrap();
         let features = frontend.get_features().unwrap();
-        // VERSION_1, EVENT_IDX and INDIRECT_DESC.
-        assert_eq!(features, (1 << 32) | (1 << 29) | (1 << 28) | (1 << 30));
-        frontend.set_features(features & !(1 << 29)).unwrap();
+        // VERSION_1, EVENT_IDX, INDIRECT_DESC and LOG_ALL.
+        assert_eq!(
+            features,
+            (1 << 32) | (1 << 29) | (1 << 28) | (1 << 26) | (1 << 30)
+        );
+        frontend
+            .set_features(features & !((1 << 29) | (1 << 26)))
+            .unwrap();
         let protocol = frontend.get_protocol_features().unwrap();
+        assert!(protocol.contains(
+            VhostUserProtocolFeatures::INFLIGHT_SHMFD | VhostUserProtocolFeatures::LOG_SHMFD
+        ));
         assert!(!protocol.intersects(
-            VhostUserProtocolFeatures::INFLIGHT_SHMFD
-                | VhostUserProtocolFeatures::SHMEM
-                | VhostUserProtocolFeatures::LOG_SHMFD
+            VhostUserProtocolFeatures::SHMEM | VhostUserProtocolFeatures::DEVICE_STATE
         ));
         frontend.set_protocol_features(protocol).unwrap();
         frontend.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);

@@ -16,7 +16,7 @@ use crate::payload::Payload;
 const MAX_DESCRIPTORS: usize = 2048;
 
 /// Bytes of a descriptor in a table.
-const DESCRIPTOR_LEN: u64 = 16;
+const DESCRIPTOR_LEN: u32 = 16;
 
 /// Address and length in bytes.
 pub(super) type Range = (GuestAddress, u32);
@@ -78,7 +78,7 @@ impl Chain {
             if index >= count {
                 return it;
             }
-            let at = table.checked_add(DESCRIPTOR_LEN * u64::from(index));
+            let at = table.checked_add(u64::from(DESCRIPTOR_LEN) * u64::from(index));
             let read = at.map(|at| memory.read_obj::<Descriptor>(at));
             let Some(Ok(descriptor)) = read else {
                 return it;
@@ -89,7 +89,7 @@ impl Chain {
                 }
                 indirect = true;
                 table = descriptor.addr();
-                count = descriptor.len() / DESCRIPTOR_LEN as u32;
+                count = descriptor.len() / DESCRIPTOR_LEN;
                 index = 0;
                 continue;
             }
