@@ -104,6 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         queue_size: arguments.queue_size,
         busy_poll: Duration::from_micros(arguments.busy_poll),
         exit_on_disconnect: arguments.exit_on_disconnect,
+        record: arguments.state.dir().map(Into::into),
         ..ServeOptions::new(socket)
     };
     host.serve(&options, &shutdown)?;

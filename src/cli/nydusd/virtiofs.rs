@@ -41,6 +41,7 @@ pub(super) fn run(
         listener,
         request_queues: arguments.request_queues,
         exit_on_disconnect: arguments.exit_on_disconnect,
+        record: arguments.state.dir().map(Into::into),
         ..ServeOptions::new(socket)
     };
     host.serve(&options, &shutdown)?;

@@ -128,6 +128,7 @@ fn serve(line: &Line) -> Result<Outcome, Failure> {
         request_queues: line.request_queues,
         tag: line.tag.clone(),
         exit_on_disconnect: true,
+        record: line.state.dir().map(Into::into),
         ..ServeOptions::new(name)
     };
     let syslog = line.syslog;
