@@ -3,6 +3,7 @@
 //! ```text
 //! daemon.json     numbers that were given, how often it was taken up
 //! session         what changes with requests: FUSE options, roots that are held
+//! requests        what is under way, which is the device's business
 //! mount-N.json    mount N: where, what, and the digests that it had
 //! mount-N.*       what the guest holds of it
 //! ```

@@ -7,8 +7,11 @@ const SETATTR: u32 = 4;
 const SYMLINK: u32 = 6;
 const MKDIR: u32 = 9;
 const UNLINK: u32 = 10;
+const RMDIR: u32 = 11;
 const LINK: u32 = 13;
+const FSYNC: u32 = 20;
 const SETXATTR: u32 = 21;
+const REMOVEXATTR: u32 = 24;
 const CREATE: u32 = 35;
 const RENAME2: u32 = 45;
 
@@ -73,6 +76,17 @@ pub(crate) fn write(node: u64, handle: u64, offset: u64, data: &[u8]) -> Request
     Request(op::WRITE, node, body, 8)
 }
 
+/// FSYNC.
+pub(crate) fn fsync(node: u64, handle: u64) -> Request {
+    Request(FSYNC, node, Body::default().u64(handle).u32(0).u32(0).0, 0)
+}
+
+/// RELEASE.
+pub(crate) fn release(node: u64, handle: u64) -> Request {
+    let body = Body::default().u64(handle).u32(0).u32(0).u64(0);
+    Request(op::RELEASE, node, body.0, 0)
+}
+
 /// MKDIR.
 pub(crate) fn mkdir(parent: u64, name: &str) -> Request {
     let body = Body::default().u32(0o755).u32(0).name(name.as_bytes());
@@ -98,6 +112,11 @@ pub(crate) fn unlink(parent: u64, name: &str) -> Request {
     Request(UNLINK, parent, Body::default().name(name.as_bytes()).0, 0)
 }
 
+/// RMDIR.
+pub(crate) fn rmdir(parent: u64, name: &str) -> Request {
+    Request(RMDIR, parent, Body::default().name(name.as_bytes()).0, 0)
+}
+
 /// RENAME2 to a name in the directory `to`.
 pub(crate) fn rename(parent: u64, name: &str, to: u64, to_name: &str, flags: u32) -> Request {
     let body = Body::default().u64(to).u32(flags).u32(0);
@@ -112,6 +131,16 @@ pub(crate) fn setxattr(node: u64, name: &str, value: &[u8], flags: i32) -> Reque
     let mut body = head.name(name.as_bytes()).0;
     body.extend(value);
     Request(SETXATTR, node, body, 0)
+}
+
+/// REMOVEXATTR.
+pub(crate) fn removexattr(node: u64, name: &str) -> Request {
+    Request(
+        REMOVEXATTR,
+        node,
+        Body::default().name(name.as_bytes()).0,
+        0,
+    )
 }
 
 /// SETATTR of the size.

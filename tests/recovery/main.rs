@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod again;
+mod cost;
 mod directory;
 mod guest;
+mod load;
 mod mounts;
 mod rig;
+mod rounds;
 #[path = "../support/mod.rs"]
 mod support;

@@ -76,6 +76,11 @@ impl Rig {
         self.home.path().join("state")
     }
 
+    /// The device's socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.home.path().join("fs.sock")
+    }
+
     /// Starts the daemon.
     pub(crate) fn start(&mut self) {
         let socket = self.home.path().join("fs.sock");

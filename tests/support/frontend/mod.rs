@@ -3,6 +3,7 @@
 
 pub mod queue;
 pub mod ram;
+pub mod reconnect;
 pub mod ring;
 
 use std::io;
@@ -55,6 +56,8 @@ pub struct Config {
     pub timeout: Duration,
     /// For the session above: see `Session::believe_headers`.
     pub believe_headers: bool,
+    /// Keep the daemon's record of requests in flight.
+    pub inflight: bool,
 }
 
 impl Default for Config {
@@ -73,6 +76,7 @@ impl Default for Config {
             wait: Wait::Event,
             timeout: Duration::from_secs(10),
             believe_headers: false,
+            inflight: false,
         }
     }
 }
@@ -94,6 +98,7 @@ pub struct Frontend {
     messages: Messages,
     stream: UnixStream,
     timeout: Duration,
+    inflight: Option<reconnect::Inflight>,
     /// The guest's memory.
     pub ram: GuestRam,
     /// Queue 0 is the high-priority queue, requests start at 1.
@@ -130,11 +135,16 @@ impl Frontend {
         messages
             .set_mem_table(&ram.table()?)
             .map_err(io::Error::other)?;
+        let inflight = match config.inflight {
+            true => Some(Self::inflight(&mut messages, config)?),
+            false => None,
+        };
         let timeout = config.timeout;
         let mut frontend = Self {
             messages,
             stream,
             timeout,
+            inflight,
             ram,
             queues,
             features,
@@ -225,7 +235,11 @@ fn negotiate(
     let features = offered & wanted;
     messages.set_features(features).map_err(io::Error::other)?;
     let offered = messages.get_protocol_features().map_err(io::Error::other)?;
-    let protocol = offered & (VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::REPLY_ACK);
+    let mut wanted = VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::REPLY_ACK;
+    if config.inflight {
+        wanted |= VhostUserProtocolFeatures::INFLIGHT_SHMFD;
+    }
+    let protocol = offered & wanted;
     messages
         .set_protocol_features(protocol)
         .map_err(io::Error::other)?;
