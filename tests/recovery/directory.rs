@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::guest::{
     create, created, link, made, mkdir, open, rename, setxattr, symlink, truncate, unlink, write,
@@ -147,6 +148,68 @@ fn without_the_right_to_handles_names_are_followed() {
     assert_eq!(guest.read(with, 0, 0, 10).unwrap(), b"with");
     assert_eq!(guest.lookup(dir, b"swapped").unwrap().node, with);
     stale(guest.attributes(replaced));
+}
+
+/// Something that is mounted until this is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(kind: &str, what: &str, at: PathBuf) -> Self {
+        let how = if kind == "bind" { "--bind" } else { "-ttmpfs" };
+        let done = Command::new("mount").args([how, what]).arg(&at).status();
+        assert!(done.unwrap().success());
+        Self(at)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn nodes_below_other_mounts_are_found_in_any_namespace() {
+    if !crate::support::mount::is_possible() {
+        eprintln!("Skipped: mounting needs root");
+        return;
+    }
+    let home = tempfile::Builder::new()
+        .prefix("recovered-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    for dir in ["source", "source/memory", "source/bound", "elsewhere"] {
+        fs::create_dir(home.path().join(dir)).unwrap();
+    }
+    let at = |name: &str| home.path().join("source").join(name);
+    let elsewhere = home.path().join("elsewhere");
+    let _memory = Mounted::new("tmpfs", "none", at("memory"));
+    let _bound = Mounted::new("bind", elsewhere.to_str().unwrap(), at("bound"));
+    let line: Vec<OsString> = vec!["--shared-dir".into(), at("").into()];
+    for mut rig in [Rig::new(&line), Rig::aside(&line)] {
+        let guest = rig.guest();
+        let mut nodes = Vec::new();
+        for name in ["memory", "bound"] {
+            let _ = fs::remove_file(at(name).join("moved"));
+            let dir = guest.lookup(ROOT, name.as_bytes()).unwrap().node;
+            let (node, handle) = file(guest, dir, "file", name.as_bytes());
+            let shown = guest.attributes(node).unwrap().inode;
+            nodes.push((name, node, handle, shown));
+        }
+        rig.kill();
+        // On the tmpfs the kernel's handle leads to it; the other device has two
+        // mounts, so in another namespace only the name does.
+        fs::rename(at("memory/file"), at("memory/moved")).unwrap();
+        rig.start();
+        for (name, node, handle, shown) in nodes {
+            let guest = rig.guest();
+            let read = guest.read(node, handle, 0, 100).unwrap();
+            assert_eq!(read, name.as_bytes());
+            assert_eq!(guest.attributes(node).unwrap().inode, shown);
+        }
+        assert_eq!(rig.info()["lost"], serde_json::json!([]));
+        fs::remove_file(at("bound/file")).unwrap();
+    }
 }
 
 #[test]

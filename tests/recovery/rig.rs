@@ -38,6 +38,11 @@ impl Rig {
         Self::under(less.to_vec(), arguments)
     }
 
+    /// The same with other mounts' numbers at each start: a namespace of its own.
+    pub(crate) fn aside(arguments: &[OsString]) -> Self {
+        Self::under(vec!["unshare".into(), "--mount".into()], arguments)
+    }
+
     fn under(before: Vec<OsString>, arguments: &[OsString]) -> Self {
         // Beside the code: /tmp may be a file system without all features.
         let home = tempfile::Builder::new()

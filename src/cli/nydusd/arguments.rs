@@ -58,7 +58,7 @@ pub(super) struct Global {
     /// Name of this daemon, for the API.
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) id: Option<String>,
-    /// Accepted; no state is handed over.
+    /// Accepted; no state is handed over (see `virtiofs --state`).
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) supervisor: Option<PathBuf>,
     /// Take over from another daemon: refused.

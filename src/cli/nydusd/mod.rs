@@ -171,6 +171,8 @@ fn start_log(global: &Global) -> Result<(), Failure> {
 /// Says, once, what is accepted and does nothing.
 fn remark(global: &Global) {
     if global.supervisor.is_some() {
-        log::warn!("--supervisor is left out: no state is handed to another daemon");
+        log::warn!(
+            "--supervisor is left out: no state is handed to another daemon; `virtiofs --state DIR` keeps it for one that is started after a crash"
+        );
     }
 }

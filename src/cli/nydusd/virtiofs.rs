@@ -15,7 +15,9 @@ pub(super) fn run(
     control: Bound,
 ) -> Result<Outcome, Failure> {
     if global.upgrade {
-        log::warn!("--upgrade is left out: nydusd has none for virtiofs either");
+        log::warn!(
+            "--upgrade is left out: no other daemon hands its state over; one that was killed leaves it in --state DIR"
+        );
     }
     let foreign = arguments.foreign.given();
     if !foreign.is_empty() {
