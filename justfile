@@ -20,6 +20,10 @@ fuzz *args:
 bench *args:
     scripts/bench {{ args }}
 
+# Time until a sandbox's daemon is ready, against nydusd.
+bench-start *args:
+    scripts/bench-start {{ args }}
+
 # Starts from an empty cache over a slow network, against nydusd.
 bench-cold-start *args:
     scripts/bench-cold-start {{ args }}
