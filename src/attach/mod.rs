@@ -32,7 +32,7 @@ use self::open::Prepared;
 pub use self::open::{AttachError, Served, announce, scope};
 pub use self::rules::{HOST_POLICY, HostRules};
 
-use crate::control::{Daemon, Instance, MountRefusal, MountRequest, Mounts};
+use crate::control::{Daemon, Directory, Instance, MountRefusal, MountRequest, Mounts, Shown};
 use crate::error_chain::chain;
 use crate::fs::mounts::{MountPath, MountTree};
 use crate::fs::passthrough::PassthroughFs;
@@ -72,7 +72,7 @@ struct Made {
     fs: Arc<dyn FileSystem>,
     stats: Arc<Stats>,
     live: Option<Live>,
-    instance: Option<Instance>,
+    shown: Shown,
 }
 
 struct Live {
@@ -305,16 +305,13 @@ impl Attacher {
                 false => self.tree.mount_as(entry.number, path, fs, stats),
             };
             placed?;
-            Ok((made.live, made.instance))
+            Ok((made.live, made.shown))
         });
         if let (Err(_), Some(keeper)) = (&placed, keeper) {
             keeper.remove(entry.number);
         }
-        let (live, instance) = placed?;
-        match instance {
-            Some(instance) => self.daemon.insert(&path.to_string(), instance),
-            None => self.daemon.remove(&path.to_string()),
-        }
+        let (live, shown) = placed?;
+        self.daemon.insert(&path.to_string(), shown);
         let old = match live {
             Some(live) => table.live.insert(path.clone(), live),
             None => table.live.remove(path),
@@ -345,7 +342,7 @@ impl Attacher {
                 store: Arc::clone(&served.store),
                 prefetch: Arc::clone(&served.prefetch),
             }),
-            instance: Some(Instance {
+            shown: Shown::Image(Box::new(Instance {
                 prefetch: Arc::clone(served.prefetch.progress()),
                 image: served.image,
                 store: served.store,
@@ -356,7 +353,7 @@ impl Attacher {
                 cache: served.cache,
                 cache_limit: served.cache_limit,
                 mounted: SystemTime::now(),
-            }),
+            })),
         })
     }
 
@@ -369,11 +366,16 @@ impl Attacher {
         if let Some(keeper) = keeper {
             fs = fs.keeping(&keeper.parts(number))?;
         }
+        let (fs, stats) = (Arc::new(fs), Arc::<Stats>::default());
         Ok(Made {
-            fs: Arc::new(fs),
-            stats: Arc::default(),
+            fs: Arc::clone(&fs) as _,
+            stats: Arc::clone(&stats),
             live: None,
-            instance: None,
+            shown: Shown::Directory(Directory {
+                fs,
+                stats,
+                mounted: SystemTime::now(),
+            }),
         })
     }
 }

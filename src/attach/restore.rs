@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::keeper::{Entry, Keeper, SESSION};
 use super::open::{self, AttachError, Prepared, Served};
 use super::{Attacher, Live, Made, finish_aside};
-use crate::control::{Instance, Kept, MountRequest};
+use crate::control::{Kept, MountRequest, Shown};
 use crate::error_chain::chain;
 use crate::fs::GoneFs;
 use crate::fs::mounts::{MountPath, PutBack};
@@ -22,7 +22,7 @@ pub(super) struct Taken {
     awaited: Vec<Entry>,
     back: Vec<PutBack>,
     /// What is known besides of each that could be opened.
-    made: Vec<(u32, Option<Live>, Option<Instance>)>,
+    made: Vec<(u32, Option<Live>, Shown)>,
     lost: Vec<String>,
 }
 
@@ -178,12 +178,10 @@ impl Attacher {
             self.tree.put_back(&keeper.whole().places, taken.back);
             for (path, number) in last {
                 let at = taken.made.iter().position(|(made, ..)| *made == number);
-                let Some((_, live, instance)) = at.map(|at| taken.made.swap_remove(at)) else {
+                let Some((_, live, shown)) = at.map(|at| taken.made.swap_remove(at)) else {
                     continue;
                 };
-                if let Some(instance) = instance {
-                    self.daemon.insert(&path.to_string(), instance);
-                }
+                self.daemon.insert(&path.to_string(), shown);
                 if let Some(live) = live {
                     self.table.lock().live.insert(path, live);
                 }
@@ -238,7 +236,7 @@ impl Taken {
         match made {
             Ok(made) => {
                 self.back.push(back(made.fs, made.stats));
-                self.made.push((entry.number, made.live, made.instance));
+                self.made.push((entry.number, made.live, made.shown));
             }
             Err(error) => {
                 log::error!(

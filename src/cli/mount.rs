@@ -10,7 +10,7 @@ use crate::cli::control_options::{self, ControlArguments};
 use crate::cli::image_options::ImageOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
 use crate::cli::{Failure, Outcome, signals};
-use crate::control::State;
+use crate::control::{Shown, State};
 use crate::fs::ImageFs;
 use crate::fusedev::{self, MountOptions, Mounted};
 use crate::prefetch::Prefetch;
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         &options.stats,
         connected.registries,
     )?;
-    daemon.insert("/", instance);
+    daemon.insert("/", Shown::Image(Box::new(instance)));
     let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
     let fs = Arc::new(fs);
     // Signals are handled before there is a mount that they could leave behind;

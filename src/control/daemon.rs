@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::events::Events;
 use super::mounts::Mounts;
 use crate::backend::registry::credentials::Credentials;
+use crate::fs::passthrough::PassthroughFs;
 use crate::fuse::Stats;
 use crate::image::Image;
 use crate::prefetch::Progress;
@@ -24,6 +25,7 @@ pub struct Daemon {
     /// The last errors of the process.
     pub events: &'static Events,
     instances: RwLock<BTreeMap<String, Arc<Instance>>>,
+    directories: RwLock<BTreeMap<String, Arc<Directory>>>,
     state: AtomicU8,
     mounts: OnceLock<Arc<dyn Mounts>>,
     kept: OnceLock<Kept>,
@@ -80,6 +82,24 @@ pub struct Instance {
     pub mounted: SystemTime,
 }
 
+/// A directory of the host that is served.
+pub struct Directory {
+    /// It, as a file system.
+    pub fs: Arc<PassthroughFs>,
+    /// Requests of its users.
+    pub stats: Arc<Stats>,
+    /// Since when it is served.
+    pub mounted: SystemTime,
+}
+
+/// Something that is served.
+pub enum Shown {
+    /// An image.
+    Image(Box<Instance>),
+    /// A directory.
+    Directory(Directory),
+}
+
 /// What is written down for a daemon that is started after this one was killed.
 #[derive(Clone, Debug)]
 pub struct Kept {
@@ -111,6 +131,7 @@ impl Daemon {
             id,
             events,
             instances: RwLock::default(),
+            directories: RwLock::default(),
             state: AtomicU8::new(State::Init as u8),
             mounts: OnceLock::new(),
             kept: OnceLock::new(),
@@ -118,22 +139,31 @@ impl Daemon {
         }
     }
 
-    /// Notes that an image is served at `mountpoint`, in the place of another if
-    /// there was one.
-    pub fn insert(&self, mountpoint: &str, instance: Instance) {
-        let instance = Arc::new(instance);
-        let old = self
-            .instances
-            .write()
-            .insert(mountpoint.to_owned(), instance);
-        drop(old);
+    /// Notes what is served at `mountpoint`, in the place of something else if there
+    /// was something.
+    pub fn insert(&self, mountpoint: &str, shown: Shown) {
+        let place = mountpoint.to_owned();
+        match shown {
+            Shown::Image(instance) => {
+                let old = self.instances.write().insert(place, Arc::from(instance));
+                let other = self.directories.write().remove(mountpoint);
+                // What they held is released outside the locks.
+                drop((old, other));
+            }
+            Shown::Directory(directory) => {
+                let old = self.directories.write().insert(place, Arc::new(directory));
+                let other = self.instances.write().remove(mountpoint);
+                drop((old, other));
+            }
+        }
     }
 
     /// Notes that nothing is served at `mountpoint` any more.
     pub fn remove(&self, mountpoint: &str) {
-        let gone = self.instances.write().remove(mountpoint);
-        // What it held is released outside the lock.
-        drop(gone);
+        let image = self.instances.write().remove(mountpoint);
+        let directory = self.directories.write().remove(mountpoint);
+        // What they held is released outside the locks.
+        drop((image, directory));
     }
 
     /// How far it is.
@@ -170,13 +200,27 @@ impl Daemon {
         self.mounts.get().cloned()
     }
 
-    /// All that is served, by mountpoint.
+    /// All images that are served, by mountpoint.
     pub fn instances(&self) -> Vec<(String, Arc<Instance>)> {
         let instances = self.instances.read();
         let pairs = instances
             .iter()
             .map(|(place, it)| (place.clone(), Arc::clone(it)));
         pairs.collect()
+    }
+
+    /// All directories that are served, by mountpoint.
+    pub fn directories(&self) -> Vec<(String, Arc<Directory>)> {
+        let directories = self.directories.read();
+        let pairs = directories
+            .iter()
+            .map(|(place, it)| (place.clone(), Arc::clone(it)));
+        pairs.collect()
+    }
+
+    /// The directory at a mountpoint.
+    pub fn directory(&self, mountpoint: &str) -> Option<Arc<Directory>> {
+        self.directories.read().get(mountpoint).cloned()
     }
 
     /// The instance at a mountpoint; the only one if none is named.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::answer::{Refusal, json};
-use super::daemon::{Daemon, Instance};
+use super::daemon::{Daemon, Directory, Instance};
 use crate::backend::sources::SourceFigures;
 use crate::prefetch::ProgressSnapshot;
 use crate::store::{LinkFigures, Snapshot};
@@ -21,6 +21,21 @@ struct Info {
     /// None without `--state`.
     state: Option<StateInfo>,
     instances: BTreeMap<String, Served>,
+    directories: BTreeMap<String, DirectoryInfo>,
+}
+
+#[derive(Serialize)]
+struct DirectoryInfo {
+    source: String,
+    cache: String,
+    xattr: bool,
+    posix_acl: bool,
+    announce_submounts: bool,
+    read_only: bool,
+    mounted_at: String,
+    /// Files and directories that the guest knows, and has open.
+    nodes: usize,
+    open: usize,
 }
 
 #[derive(Serialize)]
@@ -80,10 +95,30 @@ pub(super) async fn info(State(daemon): State<Arc<Daemon>>) -> Result<Response, 
             .into_iter()
             .map(|(place, instance)| (place, served(&instance)))
             .collect(),
+        directories: daemon
+            .directories()
+            .into_iter()
+            .map(|(place, directory)| (place, shared(&directory)))
+            .collect(),
     });
     match info.await {
         Ok(info) => Ok(json(&info)),
         Err(_) => Err(Refusal::unsupported("The daemon is ending")),
+    }
+}
+
+fn shared(directory: &Directory) -> DirectoryInfo {
+    let options = directory.fs.options();
+    DirectoryInfo {
+        source: directory.fs.source().display().to_string(),
+        cache: options.cache.to_string(),
+        xattr: options.xattr,
+        posix_acl: options.posix_acl,
+        announce_submounts: options.announce_submounts,
+        read_only: options.read_only,
+        mounted_at: humantime::format_rfc3339_seconds(directory.mounted).to_string(),
+        nodes: directory.fs.held_nodes(),
+        open: directory.fs.open_handles(),
     }
 }
 

@@ -2,7 +2,8 @@
 //! may be had by TCP as well.
 //!
 //! * [`Daemon`] is what the API tells about and acts on: a table of
-//!   [`Instance`]s, one per image that is served, and what ends the process.
+//!   [`Instance`]s, one per image that is served, and of [`Directory`]s, and what
+//!   ends the process.
 //! * [`Bound`] holds the sockets, bound early; `router` says what answers where.
 //! * [`Mounts`] makes and removes them at the API's request.
 //! * `nydusd` answers as nydusd does, `info` adds what only Tidegate knows,
@@ -13,7 +14,7 @@
 //! Handlers run on [`crate::runtime`] and read counters; they hold no lock that
 //! a queue's thread takes, and what may wait for a disk is done aside. Secrets
 //! never come here but through `credentials`, and never leave it. May use:
-//! `backend`, `fuse`, `image`, `prefetch`, `runtime`, `socket`, `state`, `store`. Used
+//! `backend`, `fs`, `fuse`, `image`, `prefetch`, `runtime`, `socket`, `state`, `store`. Used
 //! by: `cli`.
 
 mod answer;
@@ -31,6 +32,6 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use self::daemon::{Daemon, Instance, Kept, ShownSource, State};
+pub use self::daemon::{Daemon, Directory, Instance, Kept, Shown, ShownSource, State};
 pub use self::mounts::{MountRefusal, MountRequest, Mounts};
 pub use self::server::{Bound, ControlError};

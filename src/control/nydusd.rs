@@ -50,7 +50,7 @@ fn asked<T>(query: Asked<T>) -> Result<T, Refusal> {
 
 /// `GET /api/v1/daemon`
 pub(super) async fn daemon(State(daemon): State<Arc<Daemon>>) -> Response {
-    let backends: BTreeMap<String, Value> = daemon
+    let mut backends: BTreeMap<String, Value> = daemon
         .instances()
         .into_iter()
         .map(|(mountpoint, instance)| {
@@ -66,6 +66,16 @@ pub(super) async fn daemon(State(daemon): State<Arc<Daemon>>) -> Response {
             (mountpoint, shown)
         })
         .collect();
+    for (mountpoint, directory) in daemon.directories() {
+        let mounted = humantime::format_rfc3339_micros(directory.mounted).to_string();
+        let shown = json!({
+            "backend_type": "PassthroughFs",
+            "mountpoint": mountpoint,
+            "mounted_time": mounted,
+            "config": null,
+        });
+        backends.insert(mountpoint, shown);
+    }
     let mut shown = about(&daemon);
     shown["backend_collection"] = json!(backends);
     answer::json(&shown)
@@ -176,8 +186,11 @@ pub(super) async fn fs_metrics(
     query: Asked<Id>,
 ) -> Result<Response, Refusal> {
     let Id { id } = asked(query)?;
-    let instance = find(&daemon, id.as_deref())?;
-    let stats = instance.stats.snapshot();
+    let directory = id.as_deref().and_then(|id| daemon.directory(id));
+    let stats = match directory {
+        Some(directory) => directory.stats.snapshot(),
+        None => find(&daemon, id.as_deref())?.stats.snapshot(),
+    };
     let micros = stats.nanos.map(|nanos| nanos / 1000);
     Ok(answer::json(&json!({
         "files_account_enabled": false,

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::clients::{BOTH, Client};
+use crate::clients::{BOTH, Client, ask};
 use crate::rig::{api, assert_done, mount, start};
 use crate::support::daemon::Daemon;
 use crate::support::frontend::Config;
@@ -202,4 +202,58 @@ fn all_directories_are_flushed_at_once() {
     guest
         .raw(SYNCFS, ROOT, &Body::default().u64(0).0, 0)
         .unwrap();
+}
+
+/// What the API tells of directories.
+#[test]
+fn directories_are_shown_and_counted() {
+    let (daemon, dir) = (start(&[]), directory());
+    attach(&daemon, "/containers", &dir);
+    let quiet = json!({"cache": "never", "read_only": true}).to_string();
+    assert_done(&Client::Go.mount(&api(&daemon), "/quiet", &body(&dir, &quiet)));
+    mount(&daemon, "/rafs/1", &image::small().unwrap());
+    let mut guest = daemon.mount(&Config::default()).unwrap();
+    let node = guest.resolve("/containers/file").unwrap();
+    let handle = guest.open(node).unwrap();
+    guest.read(node, handle, 0, 100).unwrap();
+    let seen = Client::Rust.daemon(&api(&daemon)).json();
+    let shown = &seen["backend_collection"]["/containers"];
+    assert_eq!(shown["backend_type"], "PassthroughFs", "{seen}");
+    assert_eq!(shown["mountpoint"], "/containers");
+    assert!(shown["mounted_time"].is_string());
+    assert_eq!(seen["backend_collection"].as_object().unwrap().len(), 3);
+    let info = ask(&api(&daemon), "GET", "/api/v1/tidegate/info", "").json();
+    let told = &info["directories"]["/containers"];
+    assert_eq!(told["source"], dir.path().to_str().unwrap(), "{info}");
+    assert_eq!(
+        (&told["cache"], &told["read_only"]),
+        (&json!("auto"), &json!(false))
+    );
+    assert_eq!((&told["nodes"], &told["open"]), (&json!(1), &json!(1)));
+    assert_eq!(info["directories"]["/quiet"]["cache"], "never");
+    assert_eq!(info["directories"]["/quiet"]["read_only"], true);
+    let metrics = ask(&api(&daemon), "GET", "/api/v1/metrics?id=/containers", "").json();
+    assert_eq!(metrics["data_read"], 7, "{metrics}");
+    let text = ask(&api(&daemon), "GET", "/metrics", "").body;
+    for line in [
+        "tidegate_directory_nodes{mountpoint=\"/containers\"} 1",
+        "tidegate_directory_open_files{mountpoint=\"/containers\"} 1",
+        "tidegate_fuse_read_bytes_total{mountpoint=\"/containers\"} 7",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    // Only images have these.
+    let none = ask(
+        &api(&daemon),
+        "GET",
+        "/api/v1/metrics/blobcache?id=/containers",
+        "",
+    );
+    assert_eq!(none.status, 404);
+    // One image among directories need not be named.
+    let only = ask(&api(&daemon), "GET", "/api/v1/metrics/blobcache", "");
+    assert_eq!(only.status, 200);
+    assert_done(&Client::Go.unmount(&api(&daemon), "/containers"));
+    let seen = Client::Rust.daemon(&api(&daemon)).json();
+    assert_eq!(seen["backend_collection"].as_object().unwrap().len(), 2);
 }

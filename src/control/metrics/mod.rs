@@ -15,22 +15,21 @@ use prometheus_client::registry::Registry;
 
 use super::daemon::{Daemon, Instance};
 
-pub use self::table::METRICS;
+pub use self::table::{DIRECTORIES, METRICS, REQUESTS};
 
 /// What every name begins with.
 pub const PREFIX: &str = "tidegate_";
 
 /// One metric.
-#[derive(Clone, Copy)]
-pub struct Metric {
+pub struct Metric<Of: 'static = Instance> {
     /// Its name behind [`PREFIX`]. Counters get `_total` behind it.
     pub name: &'static str,
     /// Its kind.
     pub kind: Kind,
     /// What it means, as a sentence without its full stop.
     pub help: &'static str,
-    /// Reads the values of an instance.
-    read: fn(&Instance, &mut Samples),
+    /// Reads the values of what is served.
+    read: fn(&Of, &mut Samples),
 }
 
 /// The kinds of metrics.
@@ -44,7 +43,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Metric {
+impl<Of> Metric<Of> {
     /// The name as it is exported.
     pub fn exported(&self) -> String {
         let end = match self.kind {
@@ -116,23 +115,42 @@ impl fmt::Debug for Source {
 
 impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let instances = self.0.instances();
-        for metric in METRICS {
-            let name = format!("{PREFIX}{}", metric.name);
-            let kind = metric.kind.of_client();
-            let mut family = encoder.encode_descriptor(&name, metric.help, None, kind)?;
-            for (mountpoint, instance) in &instances {
-                let mut samples = Samples::default();
-                (metric.read)(instance, &mut samples);
-                for (labels, value) in samples.0 {
-                    let mut all = vec![("mountpoint", mountpoint.clone())];
-                    all.extend(labels);
-                    put(family.encode_family(&all)?, metric.kind, &value)?;
-                }
+        let images = self.0.instances();
+        let directories = self.0.directories();
+        let stats_of_images = images
+            .iter()
+            .map(|(at, it)| (at.clone(), Arc::clone(&it.stats)));
+        let stats_of_directories = directories
+            .iter()
+            .map(|(at, it)| (at.clone(), Arc::clone(&it.stats)));
+        let stats: Vec<_> = stats_of_images.chain(stats_of_directories).collect();
+        write_all(&mut encoder, METRICS, &images)?;
+        write_all(&mut encoder, DIRECTORIES, &directories)?;
+        write_all(&mut encoder, REQUESTS, &stats)
+    }
+}
+
+/// Writes metrics of all that is served of one kind.
+fn write_all<Of>(
+    encoder: &mut DescriptorEncoder<'_>,
+    metrics: &[Metric<Of>],
+    served: &[(String, Arc<Of>)],
+) -> Result<(), fmt::Error> {
+    for metric in metrics {
+        let name = format!("{PREFIX}{}", metric.name);
+        let kind = metric.kind.of_client();
+        let mut family = encoder.encode_descriptor(&name, metric.help, None, kind)?;
+        for (mountpoint, it) in served {
+            let mut samples = Samples::default();
+            (metric.read)(it, &mut samples);
+            for (labels, value) in samples.0 {
+                let mut all = vec![("mountpoint", mountpoint.clone())];
+                all.extend(labels);
+                put(family.encode_family(&all)?, metric.kind, &value)?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn put(mut encoder: MetricEncoder<'_>, kind: Kind, value: &Value) -> Result<(), fmt::Error> {

@@ -2,7 +2,8 @@
 
 use super::{Kind, Metric, Samples, Value};
 use crate::backend::sources::SourceFigures;
-use crate::control::daemon::Instance;
+use crate::control::daemon::{Directory, Instance};
+use crate::fuse::Stats;
 use crate::fuse::stats::{LATENCY_BOUNDS, OPERATIONS, READ};
 use crate::store::Snapshot;
 
@@ -18,7 +19,7 @@ macro_rules! store {
     };
 }
 
-/// All metrics, in the order of `docs/metrics.md`.
+/// Of images.
 pub const METRICS: &[Metric] = &[
     Metric {
         name: "image",
@@ -184,12 +185,32 @@ pub const METRICS: &[Metric] = &[
         help: "1 when every chunk of the image was brought into the cache",
         read: |instance, out| out.whole(instance.prefetch.snapshot().complete.into()),
     },
+];
+
+/// Of directories.
+pub const DIRECTORIES: &[Metric<Directory>] = &[
+    Metric {
+        name: "directory_nodes",
+        kind: Kind::Gauge,
+        help: "Files and directories that the guest knows, each of which costs a descriptor",
+        read: |directory, out| out.whole(directory.fs.held_nodes() as u64),
+    },
+    Metric {
+        name: "directory_open_files",
+        kind: Kind::Gauge,
+        help: "Files and directories that the guest has open",
+        read: |directory, out| out.whole(directory.fs.open_handles() as u64),
+    },
+];
+
+/// Of requests, to images and directories.
+pub const REQUESTS: &[Metric<Stats>] = &[
     Metric {
         name: "fuse_requests",
         kind: Kind::Counter,
         help: "FUSE requests that were answered, by operation",
-        read: |instance, out| {
-            let requests = instance.stats.snapshot().requests;
+        read: |stats, out| {
+            let requests = stats.snapshot().requests;
             by_operation(out, requests.map(Value::Whole));
         },
     },
@@ -197,8 +218,8 @@ pub const METRICS: &[Metric] = &[
         name: "fuse_errors",
         kind: Kind::Counter,
         help: "FUSE requests that were answered with an error, by operation",
-        read: |instance, out| {
-            let errors = instance.stats.snapshot().errors;
+        read: |stats, out| {
+            let errors = stats.snapshot().errors;
             by_operation(out, errors.map(Value::Whole));
         },
     },
@@ -206,8 +227,8 @@ pub const METRICS: &[Metric] = &[
         name: "fuse_seconds",
         kind: Kind::Counter,
         help: "Time from requests to their answers, by operation",
-        read: |instance, out| {
-            let nanos = instance.stats.snapshot().nanos;
+        read: |stats, out| {
+            let nanos = stats.snapshot().nanos;
             by_operation(out, nanos.map(|nanos| Value::Real(seconds(nanos))));
         },
     },
@@ -215,7 +236,7 @@ pub const METRICS: &[Metric] = &[
         name: "fuse_read_bytes",
         kind: Kind::Counter,
         help: "Bytes that READ requests were answered with",
-        read: |instance, out| out.whole(instance.stats.snapshot().read_bytes),
+        read: |stats, out| out.whole(stats.snapshot().read_bytes),
     },
     Metric {
         name: "fuse_read_duration_seconds",
@@ -245,8 +266,8 @@ fn by_operation(out: &mut Samples, values: [Value; OPERATIONS.len()]) {
     }
 }
 
-fn read_durations(instance: &Instance, out: &mut Samples) {
-    let stats = instance.stats.snapshot();
+fn read_durations(stats: &Stats, out: &mut Samples) {
+    let stats = stats.snapshot();
     let bounds = LATENCY_BOUNDS.map(|micros| seconds(micros.saturating_mul(1000)));
     let bounds = bounds.into_iter().chain([f64::INFINITY]);
     let buckets = bounds.zip(stats.read_latencies).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::metrics::{Kind, METRICS, PREFIX};
+use super::metrics::{DIRECTORIES, Kind, METRICS, PREFIX, REQUESTS};
 
 const PAGE: &str = include_str!("../../../docs/metrics.md");
 const DASHBOARD: &str = include_str!("../../../docs/grafana.json");
@@ -20,8 +20,18 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Name, kind and help of every metric.
+fn all() -> Vec<(String, Kind, &'static str)> {
+    let images = METRICS.iter().map(|it| (it.exported(), it.kind, it.help));
+    let directories = DIRECTORIES
+        .iter()
+        .map(|it| (it.exported(), it.kind, it.help));
+    let requests = REQUESTS.iter().map(|it| (it.exported(), it.kind, it.help));
+    images.chain(directories).chain(requests).collect()
+}
+
 fn exported() -> BTreeSet<String> {
-    METRICS.iter().map(|metric| metric.exported()).collect()
+    all().into_iter().map(|(name, ..)| name).collect()
 }
 
 #[test]
@@ -32,17 +42,17 @@ fn every_metric_is_described_with_its_type_and_nothing_else_is() {
         .flat_map(|line| named(line.split('|').nth(1).unwrap_or_default()))
         .collect();
     assert_eq!(described, exported());
-    for metric in METRICS {
-        let start = format!("| `{}` |", metric.exported());
+    for (name, kind, help) in all() {
+        let start = format!("| `{name}` |");
         let line = PAGE.lines().find(|line| line.starts_with(&start)).unwrap();
-        let kind = match metric.kind {
+        let kind = match kind {
             Kind::Counter => "counter, ",
             Kind::Gauge => "gauge, ",
             Kind::Histogram => "histogram, ",
         };
         let unit = line.split('|').nth(2).unwrap().trim();
         assert!(unit.starts_with(kind) && unit.len() > kind.len(), "{line}");
-        assert!(!metric.help.ends_with('.'), "{}", metric.help);
+        assert!(!help.ends_with('.'), "{help}");
     }
 }
 

@@ -44,7 +44,7 @@ mod slow;
 mod xattrs;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -72,7 +72,7 @@ pub enum PassthroughError {
     #[error("Cannot pass through {path}; name a directory that exists and can be read")]
     Source {
         /// The directory.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -80,7 +80,7 @@ pub enum PassthroughError {
     #[error("Cannot pass through {path} without /proc; mount it")]
     Proc {
         /// The directory.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -100,6 +100,7 @@ pub enum KeepError {
 
 /// A directory of the host as a file system.
 pub struct PassthroughFs {
+    source: PathBuf,
     options: Options,
     inodes: Inodes,
     handles: Handles,
@@ -138,6 +139,7 @@ impl PassthroughFs {
             slow: Slow::default(),
             pace: Arc::default(),
             exhausted: LogLimit::new(),
+            source: source.to_owned(),
             options,
         })
     }
@@ -165,6 +167,16 @@ impl PassthroughFs {
         }
         log::debug!("Found {} nodes again, opened {opened}", recovered.found);
         Ok(self)
+    }
+
+    /// The directory, as it was named.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// How it behaves.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Nodes that the guest holds, the root not counted.

@@ -1,5 +1,6 @@
 //! How a passed-through directory behaves.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -36,6 +37,17 @@ impl FromStr for Cache {
             "always" => Ok(Self::Always),
             other => Err(UnknownCache(other.to_owned())),
         }
+    }
+}
+
+impl fmt::Display for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "never",
+            Self::Auto => "auto",
+            Self::Metadata => "metadata",
+            Self::Always => "always",
+        })
     }
 }
 
