@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 
 use self::keeper::{Entry, Keeper};
 use self::open::Prepared;
-pub use self::open::{AttachError, Served, announce, scope};
+pub use self::open::{AttachError, Served, announce, id_mapping, scope};
 pub use self::rules::{HOST_POLICY, HostRules};
 
 use crate::control::{Daemon, Directory, Instance, MountRefusal, MountRequest, Mounts, Shown};
@@ -331,7 +331,7 @@ impl Attacher {
     fn image(keeper: Option<&Keeper>, number: u32, served: Served) -> Result<Made, AttachError> {
         let stats = Arc::<Stats>::default();
         let fs = ImageFs::new(Arc::clone(&served.image), Arc::clone(&served.store));
-        let mut fs = fs.noting(served.prefetch.touches());
+        let mut fs = fs.noting(served.prefetch.touches()).mapping(served.ids);
         if let Some(keeper) = keeper {
             fs = fs.keeping(&keeper.part(number, keeper::NODES))?;
         }

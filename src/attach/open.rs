@@ -10,6 +10,7 @@ use crate::backend::registry::credentials::Credentials;
 use crate::config::{self, Config, ConfigError, PrefetchConfig, SourcesError};
 use crate::control::{MountRequest, ShownSource};
 use crate::core_dumps;
+use crate::fs::IdMapping;
 use crate::fs::mounts::{MountPath, TreeError};
 use crate::fs::passthrough::{KeepError, PassthroughError, PassthroughFs, UnknownCache};
 use crate::image::{Image, ImageError, Pin};
@@ -107,6 +108,8 @@ pub struct Served {
     pub image: Arc<Image>,
     /// Its chunks.
     pub store: Arc<Store>,
+    /// Owners that are shown as others.
+    pub ids: Option<IdMapping>,
     /// What is fetched ahead.
     pub prefetch: Arc<Prefetch>,
     /// Where its blobs come from.
@@ -138,11 +141,12 @@ fn image(rules: &HostRules, request: &MountRequest) -> Result<Served, AttachErro
     remark(path, &config);
     let files = request.prefetch_files.as_deref();
     let files = files.map(absolute).transpose()?;
+    let allowed = rules.allowed(config.policy.as_deref())?;
     let pin = Pin {
         root: config.root,
         bootstrap: config.bootstrap_digest,
         require: rules.require_root || config.require_root,
-        allowed: rules.allowed(config.policy.as_deref())?,
+        allowed: allowed.digests,
     };
     let image = Arc::new(Image::open(path, pin)?);
     announce(&image);
@@ -156,6 +160,7 @@ fn image(rules: &HostRules, request: &MountRequest) -> Result<Served, AttachErro
         cache: cache.clone(),
         cache_limit,
         verify: rules.verify,
+        allow_unverified: allowed.unverified,
         deadline: rules.deadline,
         tag_budget: rules.tag_budget,
         ..StoreConfig::default()
@@ -179,6 +184,7 @@ fn image(rules: &HostRules, request: &MountRequest) -> Result<Served, AttachErro
     Ok(Served {
         image,
         store,
+        ids: id_mapping(&config),
         prefetch,
         sources: shown.collect(),
         registries: connected.registries,
@@ -186,6 +192,12 @@ fn image(rules: &HostRules, request: &MountRequest) -> Result<Served, AttachErro
         cache,
         cache_limit,
     })
+}
+
+/// The mapping of owners that a configuration asks for.
+pub fn id_mapping(config: &Config) -> Option<IdMapping> {
+    let [internal, external, count] = config.id_mapping?;
+    IdMapping::new(internal, external, count)
 }
 
 /// Says what an opened image is proved against.

@@ -46,19 +46,33 @@ impl Default for HostRules {
     }
 }
 
+/// What may be mounted.
+#[derive(Debug, Default)]
+pub(super) struct MayBe {
+    /// The digests that are allowed; none if nobody says.
+    pub(super) digests: Option<Allowed>,
+    /// Whether images are whose data cannot be proved.
+    pub(super) unverified: bool,
+}
+
 impl HostRules {
-    /// The digests that are allowed: by the host, else by `other`, the policy
-    /// that a mount's configuration names.
+    /// What is allowed: by the host, else by `other`, the policy that a mount's
+    /// configuration names, which cannot allow what nobody can prove.
     ///
     /// # Errors
     /// When a policy cannot be read or understood.
-    pub(super) fn allowed(&self, other: Option<&Path>) -> Result<Option<Allowed>, ConfigError> {
+    pub(super) fn allowed(&self, other: Option<&Path>) -> Result<MayBe, ConfigError> {
         let policy = self.policy.as_deref().or(other);
-        let policy = policy.map(Policy::load).transpose()?;
-        Ok(policy.map(|policy| Allowed {
-            roots: policy.roots,
-            bootstraps: policy.bootstrap_digests,
-            only: policy.require,
-        }))
+        let Some(policy) = policy.map(Policy::load).transpose()? else {
+            return Ok(MayBe::default());
+        };
+        Ok(MayBe {
+            unverified: policy.allow_unverified && self.policy.is_some(),
+            digests: Some(Allowed {
+                roots: policy.roots,
+                bootstraps: policy.bootstrap_digests,
+                only: policy.require,
+            }),
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use parking_lot::Mutex;
 
+use crate::attach::id_mapping;
 use crate::cli::control_options::{self, ControlArguments};
 use crate::cli::image_options::ImageOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
@@ -55,7 +56,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         connected.registries,
     )?;
     daemon.insert("/", Shown::Image(Box::new(instance)));
-    let fs = ImageFs::new(image, Arc::clone(&store)).noting(prefetch.touches());
+    let fs = ImageFs::new(image, Arc::clone(&store))
+        .noting(prefetch.touches())
+        .mapping(id_mapping(arguments.image.config()?));
     let fs = Arc::new(fs);
     // Signals are handled before there is a mount that they could leave behind;
     // one that comes while we mount waits for the mount and then removes it.

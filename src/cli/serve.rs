@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::attach::Served;
+use crate::attach::{Served, id_mapping};
 use crate::cli::control_options::ControlArguments;
 use crate::cli::descriptors;
 use crate::cli::directory_options::DirectoryOptions;
@@ -126,6 +126,7 @@ fn first_image(arguments: &Arguments, bootstrap: &Path) -> Result<Served, Failur
     Ok(Served {
         image,
         store,
+        ids: id_mapping(options.config()?),
         prefetch,
         sources: sources
             .map(|(kind, config)| ShownSource { kind, config })

@@ -1,4 +1,5 @@
-//! The keys that Tidegate adds at the top of every form.
+//! The keys that Tidegate adds at the top of every form, and `id_mapping`, which
+//! nydusd has there.
 
 use std::path::PathBuf;
 
@@ -12,12 +13,13 @@ use super::model::Config;
 use super::reader::Reader;
 use crate::chunk::Digest;
 
-/// Keys of Tidegate but for `sources`.
-const KEYS: [&str; 5] = [
+/// These keys but for `sources`.
+const KEYS: [&str; 6] = [
     "root",
     "bootstrap_digest",
     "require_root",
     "policy",
+    "id_mapping",
     "cache_limit",
 ];
 
@@ -34,6 +36,7 @@ pub(super) fn parse(
         #[serde(default)]
         require_root: bool,
         policy: Option<PathBuf>,
+        id_mapping: Option<Vec<u32>>,
         cache_limit: Option<Size>,
     }
     let sources = document.take_list("sources").unwrap_or_default();
@@ -57,6 +60,18 @@ pub(super) fn parse(
     config.bootstrap_digest = digest("bootstrap_digest", keys.bootstrap_digest)?;
     config.require_root = keys.require_root;
     config.policy = keys.policy;
+    config.id_mapping = match keys.id_mapping.as_deref() {
+        None | Some([] | [_, _, 0]) => None,
+        Some(&[internal, external, count])
+            if internal.checked_add(count).is_some() && external.checked_add(count).is_some() =>
+        {
+            Some([internal, external, count])
+        }
+        Some(_) => {
+            let reason = "is not an id of the image, the id to show, and how many, such as [0, 100000, 65536]";
+            return Err(reader.wrong("id_mapping", reason));
+        }
+    };
     config.cache.limit = match keys.cache_limit {
         None => None,
         Some(Size::Bytes(bytes)) => Some(bytes),

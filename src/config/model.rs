@@ -29,6 +29,9 @@ pub struct Config {
     pub require_root: bool,
     /// File of allowed digests, see [`super::Policy`].
     pub policy: Option<PathBuf>,
+    /// First id of the image, the id that it is shown as, and how many ids from
+    /// there on are shown as others.
+    pub id_mapping: Option<[u32; 3]>,
     /// Where blobs come from, in the order in which they are asked.
     pub sources: Vec<SourceConfig>,
     /// Where chunks are kept.
@@ -57,6 +60,7 @@ impl Config {
             bootstrap_digest: None,
             require_root: false,
             policy: None,
+            id_mapping: None,
             sources: Vec::new(),
             cache: CacheConfig::default(),
             prefetch: None,

@@ -20,11 +20,14 @@ pub struct Policy {
     /// Refuse everything else. The default: a list that refuses nothing is
     /// written by mistake.
     pub require: bool,
+    /// Serve images of whose data nobody gives digests (tarfs), if it is the host's
+    /// policy.
+    pub allow_unverified: bool,
 }
 
 impl Policy {
     /// Reads the policy in the file at `path`: JSON with `roots`,
-    /// `bootstrap_digests` and `require`.
+    /// `bootstrap_digests`, `require` and `allow_unverified`.
     ///
     /// # Errors
     /// When the file cannot be read, a digest is none, or a key is not known:
@@ -47,6 +50,8 @@ fn parse(text: &str) -> Result<Policy, ConfigError> {
         #[serde(default)]
         bootstrap_digests: Vec<String>,
         require: Option<bool>,
+        #[serde(default)]
+        allow_unverified: bool,
     }
     let tree = document::json(text)?;
     let mut reader = Reader::new("a policy");
@@ -66,6 +71,7 @@ fn parse(text: &str) -> Result<Policy, ConfigError> {
         roots: digests("roots", keys.roots)?,
         bootstrap_digests: digests("bootstrap_digests", keys.bootstrap_digests)?,
         require: keys.require.unwrap_or(true),
+        allow_unverified: keys.allow_unverified,
     })
 }
 
@@ -80,7 +86,10 @@ mod tests {
         assert_eq!(policy.roots, [parse_digest(&root).unwrap()]);
         assert!(policy.bootstrap_digests.is_empty());
         assert!(policy.require);
+        assert!(!policy.allow_unverified);
         assert!(!parse("{\"require\": false}").unwrap().require);
+        let loose = parse("{\"require\": false, \"allow_unverified\": true}").unwrap();
+        assert!(loose.allow_unverified);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use crate::bounded_cache::bounded;
 use crate::chunk::Chunk;
 use crate::destination::Destination;
+use crate::fs::id_mapping::IdMapping;
 use crate::fs::nodes::{Held, Nodes, RECORD, ROOT};
 use crate::fs::touches::{FirstReads, Touches};
 use crate::fs::{Attr, BLOCK_SIZE, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
@@ -62,6 +63,7 @@ pub struct ImageFs {
     nodes: Nodes,
     open: Cache<(u64, u64), Arc<OpenGroup>>,
     touches: Option<Arc<Touches>>,
+    ids: Option<IdMapping>,
     failures: LogLimit,
 }
 
@@ -76,6 +78,7 @@ impl ImageFs {
             nodes,
             open,
             touches: None,
+            ids: None,
             failures: LogLimit::new(),
         }
     }
@@ -83,6 +86,12 @@ impl ImageFs {
     /// The same, noting first reads in `touches`.
     pub fn noting(mut self, touches: Option<Arc<Touches>>) -> Self {
         self.touches = touches;
+        self
+    }
+
+    /// The same, showing owners under other numbers.
+    pub fn mapping(mut self, ids: Option<IdMapping>) -> Self {
+        self.ids = ids;
         self
     }
 
@@ -125,6 +134,7 @@ impl ImageFs {
 
     fn attr(&self, id: u64, node: &Node) -> Attr {
         let attr = &node.attr;
+        let shown = |id: u32| self.ids.map_or(id, |ids| ids.shown(id));
         Attr {
             ino: if id == ROOT {
                 self.image.root().nid
@@ -133,8 +143,8 @@ impl ImageFs {
             },
             mode: attr.st_mode(),
             nlink: attr.nlink,
-            uid: attr.uid,
-            gid: attr.gid,
+            uid: shown(attr.uid),
+            gid: shown(attr.gid),
             rdev: attr.rdev,
             size: attr.size,
             blocks: attr.blocks(),

@@ -9,6 +9,7 @@
 //! the transports, `cli`.
 
 mod gone;
+mod id_mapping;
 mod image;
 pub mod mounts;
 mod nodes;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use crate::destination::Destination;
 
 pub use self::gone::GoneFs;
+pub use self::id_mapping::IdMapping;
 pub use self::image::ImageFs;
 use self::operation::{Caller, Operation, Reply, Wants};
 use self::stats::Stats;

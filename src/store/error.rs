@@ -19,7 +19,7 @@ pub enum StoreError {
     /// Nothing can be proved of a blob's data.
     #[error(
         "Nobody gives the digests of the data in blob {id} (tarfs), so it cannot be proved: convert the \
-         image, or serve it with --allow-unverified"
+         image, or serve it with --allow-unverified, or allow_unverified in the host's policy"
     )]
     NoDigests {
         /// The blob.

@@ -155,3 +155,52 @@ fn a_dedicated_daemon_shows_its_image_at_the_mountpoint() {
     ]);
     assert_eq!(fs::read(mounted.path().join(FILE)).unwrap().len(), FILE_LEN);
 }
+
+/// As nydus-snapshotter asks for it where a container has a user namespace.
+#[test]
+fn owners_are_shown_under_the_ids_of_a_user_namespace() {
+    if !is_possible() {
+        println!("SKIPPED: needs root and /dev/fuse");
+        return;
+    }
+    let image = image::build(
+        |root| {
+            for (name, id) in [("root", 0), ("user", 1000), ("beyond", 70_000)] {
+                fs::write(root.join(name), name)?;
+                std::os::unix::fs::chown(root.join(name), Some(id), Some(id))?;
+            }
+            Ok(())
+        },
+        &[],
+    )
+    .unwrap();
+    let mounted = Mounted::new(&[]);
+    let with = |ids: serde_json::Value| {
+        let mut config = config(&image, &mounted.home.path().join("cache"));
+        config["id_mapping"] = ids;
+        body(&image.bootstrap(), &config)
+    };
+    let api = mounted.api();
+    let mapped = with(serde_json::json!([0, 100_000, 65_536]));
+    assert_done(&Client::Go.mount(&api, "/mapped", &mapped));
+    assert_done(&Client::Go.mount(&api, "/plain", &with(serde_json::json!([0, 0, 0]))));
+    for (at, name, id) in [
+        ("mapped", "root", 100_000),
+        ("mapped", "user", 101_000),
+        ("mapped", "beyond", 70_000),
+        ("mapped", ".", 100_000),
+        ("plain", "root", 0),
+        ("plain", "user", 1000),
+    ] {
+        let found = fs::metadata(mounted.path().join(at).join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (id, id), "{at}/{name}");
+    }
+    for wrong in [
+        serde_json::json!([0, 1]),
+        serde_json::json!([0, u32::MAX, 2]),
+    ] {
+        let answer = Client::Go.mount(&api, "/wrong", &with(wrong));
+        assert_eq!(answer.status, 500);
+        assert!(answer.message().contains("id_mapping"), "{answer:?}");
+    }
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+mod beside_nydusd;
 mod clients;
 mod command_line;
 mod damaged;
@@ -20,4 +21,5 @@ mod remount;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
+mod unproved;
 mod virtiofsd;
