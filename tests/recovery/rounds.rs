@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::guest::{create, created};
 use crate::load::{Actor, DATA, Dice, LOG, Namer, Reader, Writer};
 use crate::rig::Rig;
-use crate::support::frontend::Config;
+use crate::support::frontend::{Config, Style};
 use crate::support::image::{self, noise};
 use crate::support::registry::{Registry, Settings};
 use crate::support::session::wire::{Body, ROOT, op};
@@ -35,14 +35,14 @@ fn setting(name: &str, usual: u64) -> u64 {
     value.map_or(usual, |text| text.parse().unwrap())
 }
 
-fn config(inflight: bool) -> Config {
+fn config(style: Style) -> Config {
     Config {
         queues: 3,
         depth: 16,
         queue_size: 128,
         request_max: 64 << 10,
         reply_max: 128 << 10,
-        inflight,
+        style,
         ..Config::default()
     }
 }
@@ -52,7 +52,6 @@ struct Guest {
     rig: Rig,
     source: PathBuf,
     session: Session,
-    config: Config,
     dice: Dice,
     readers: Vec<Reader>,
     writer: Writer,
@@ -64,7 +63,7 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(seed: u64, inflight: bool, registry: &Registry, image: &image::Image) -> Self {
+    fn new(seed: u64, style: Style, registry: &Registry, image: &image::Image) -> Self {
         let keys = json!({
             "scheme": "http", "host": registry.address().to_string(),
             "repo": "some/image", "timeout": 5, "connect_timeout": 5,
@@ -90,7 +89,7 @@ impl Guest {
             "--config".into(),
             home.join("config.json").into(),
         ]);
-        let config = config(inflight);
+        let config = config(style);
         let mut session = Session::connect(&rig.socket(), &config).unwrap();
         session.init().unwrap();
         let files: Vec<_> = (0..FILES)
@@ -112,7 +111,6 @@ impl Guest {
             rig,
             source,
             session,
-            config,
             dice: Dice(seed),
             readers,
             writer,
@@ -203,26 +201,18 @@ impl Guest {
         std::thread::sleep(Duration::from_micros(wait));
         let start = Instant::now();
         self.rig.restart();
-        self.reconnect();
+        self.session.reconnect().unwrap();
         if self.dice.below(3) == 0 {
             // In the middle of what is carried out again.
             let wait = self.dice.below(3000) as u64;
             std::thread::sleep(Duration::from_micros(wait));
             self.rig.restart();
-            self.reconnect();
+            self.session.reconnect().unwrap();
         }
         // What was answered before counts for nothing.
         self.take();
         self.go_on(1);
         start.elapsed()
-    }
-
-    fn reconnect(&mut self) {
-        let socket = self.rig.socket();
-        self.session
-            .frontend
-            .reconnect(&socket, &self.config)
-            .unwrap();
     }
 
     /// Waits for all answers and looks whether everything is there.
@@ -237,7 +227,7 @@ impl Guest {
     }
 }
 
-fn rounds(inflight: bool) {
+fn rounds(style: Style) {
     let image = image::build(
         |root| {
             (0..FILES).try_for_each(|number| {
@@ -257,7 +247,7 @@ fn rounds(inflight: bool) {
     };
     let registry = Registry::start(&image.blobs(), settings).unwrap();
     let seed = setting("SEED", 1);
-    let mut guest = Guest::new(seed, inflight, &registry, &image);
+    let mut guest = Guest::new(seed, style, &registry, &image);
     let mut stalls: Vec<Duration> = Vec::new();
     for _ in 0..setting("ROUNDS", 5) {
         let more = 20 + guest.dice.below(200);
@@ -274,7 +264,7 @@ fn rounds(inflight: bool) {
     println!(
         "{}",
         json!({
-            "inflight": inflight, "seed": seed, "requests": guest.finished,
+            "inflight": style == Style::Inflight, "seed": seed, "requests": guest.finished,
             "names": guest.namer.rounds(), "stalls_ms": stalls,
         })
     );
@@ -283,10 +273,10 @@ fn rounds(inflight: bool) {
 
 #[test]
 fn rounds_with_a_vmm_that_keeps_the_record() {
-    rounds(true);
+    rounds(Style::Inflight);
 }
 
 #[test]
 fn rounds_with_a_vmm_that_keeps_nothing() {
-    rounds(false);
+    rounds(Style::Used);
 }

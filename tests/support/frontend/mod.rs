@@ -1,20 +1,22 @@
 //! A vhost-user frontend without a VMM: it plays the guest's memory, the
 //! driver of the virtio-fs device and the VMM's side of the socket.
+//!
+//! The guest's memory and rings outlive a connection: see
+//! [`Frontend::reconnect`].
 
 pub mod queue;
 pub mod ram;
-pub mod reconnect;
 pub mod ring;
+pub mod style;
 
+use std::fs::File;
 use std::io;
-use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use vhost::vhost_user::message::{
-    VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
+    VhostUserHeaderFlag, VhostUserInflight, VhostUserProtocolFeatures, VhostUserVirtioFeatures,
 };
 use vhost::vhost_user::{Frontend as Messages, VhostUserFrontend};
 use vhost::{VhostBackend, VringConfigData};
@@ -22,6 +24,7 @@ use vhost::{VhostBackend, VringConfigData};
 pub use queue::{Cut, Done, Queue};
 pub use ram::{GuestRam, Regions};
 pub use ring::{Descriptor, Wait};
+pub use style::Style;
 
 const VERSION_1: u64 = 1 << 32;
 const EVENT_INDEX: u64 = 1 << 29;
@@ -56,8 +59,8 @@ pub struct Config {
     pub timeout: Duration,
     /// For the session above: see `Session::believe_headers`.
     pub believe_headers: bool,
-    /// Keep the daemon's record of requests in flight.
-    pub inflight: bool,
+    /// Which messages start the device, in which order.
+    pub style: Style,
 }
 
 impl Default for Config {
@@ -76,7 +79,7 @@ impl Default for Config {
             wait: Wait::Event,
             timeout: Duration::from_secs(10),
             believe_headers: false,
-            inflight: false,
+            style: Style::Short,
         }
     }
 }
@@ -96,9 +99,12 @@ impl Config {
 /// One connection to a daemon, with its guest.
 pub struct Frontend {
     messages: Messages,
-    stream: UnixStream,
+    socket: PathBuf,
+    style: Style,
+    protocol: VhostUserProtocolFeatures,
+    /// The region of requests in flight, which outlives connections.
+    inflight: Option<(VhostUserInflight, File)>,
     timeout: Duration,
-    inflight: Option<reconnect::Inflight>,
     /// The guest's memory.
     pub ram: GuestRam,
     /// Queue 0 is the high-priority queue, requests start at 1.
@@ -118,7 +124,7 @@ impl Frontend {
     pub fn connect(socket: &Path, config: &Config) -> io::Result<Self> {
         let stream = connect_patiently(socket, config.timeout)?;
         let count = u64::try_from(config.queues + 1).map_err(io::Error::other)?;
-        let mut messages = Messages::from_stream(stream.try_clone()?, count);
+        let mut messages = Messages::from_stream(stream, count);
         messages.set_owner().map_err(io::Error::other)?;
         let (features, protocol) = negotiate(&mut messages, config)?;
         let queues_offered = protocol
@@ -132,27 +138,19 @@ impl Frontend {
             queue.ring.set_event_index(features & EVENT_INDEX != 0);
             queues.push(queue);
         }
-        messages
-            .set_mem_table(&ram.table()?)
-            .map_err(io::Error::other)?;
-        let inflight = match config.inflight {
-            true => Some(Self::inflight(&mut messages, config)?),
-            false => None,
-        };
-        let timeout = config.timeout;
         let mut frontend = Self {
             messages,
-            stream,
-            timeout,
-            inflight,
+            socket: socket.to_owned(),
+            style: config.style,
+            protocol,
+            inflight: None,
+            timeout: config.timeout,
             ram,
             queues,
             features,
             queues_offered,
         };
-        for index in 0..=config.queues {
-            frontend.start(index, 0)?;
-        }
+        frontend.start_all()?;
         // Messages without acknowledgement are still on their way, and a queue
         // that is kicked before it is enabled forgets the kick. This one has a
         // reply.
@@ -170,20 +168,21 @@ impl Frontend {
     /// # Errors
     /// When the daemon refuses.
     pub fn start(&mut self, index: usize, base: u16) -> io::Result<()> {
-        let ring = &self.queues[index].ring;
-        let addresses = VringConfigData {
-            queue_max_size: ring.size(),
-            queue_size: ring.size(),
-            flags: 0,
-            desc_table_addr: self.ram.host_address(ring.table)?,
-            used_ring_addr: self.ram.host_address(ring.used)?,
-            avail_ring_addr: self.ram.host_address(ring.avail)?,
-            log_addr: None,
-        };
-        let messages = &mut self.messages;
-        messages
-            .set_vring_num(index, ring.size())
+        let size = self.queues[index].ring.size();
+        self.messages
+            .set_vring_num(index, size)
             .map_err(io::Error::other)?;
+        self.place(index, base)?;
+        self.messages
+            .set_vring_enable(index, true)
+            .map_err(io::Error::other)
+    }
+
+    /// Tells the device where the rings of queue `index` are, where to go on in
+    /// them, and its events.
+    fn place(&mut self, index: usize, base: u16) -> io::Result<()> {
+        let addresses = self.addresses(index)?;
+        let (messages, ring) = (&mut self.messages, &self.queues[index].ring);
         messages
             .set_vring_addr(index, &addresses)
             .map_err(io::Error::other)?;
@@ -195,10 +194,24 @@ impl Frontend {
             .map_err(io::Error::other)?;
         messages
             .set_vring_kick(index, &ring.kick)
-            .map_err(io::Error::other)?;
-        messages
-            .set_vring_enable(index, true)
             .map_err(io::Error::other)
+    }
+
+    /// Where the rings of queue `index` are, as SET_VRING_ADDR wants it.
+    ///
+    /// # Errors
+    /// When they are outside memory (never).
+    pub fn addresses(&self, index: usize) -> io::Result<VringConfigData> {
+        let ring = &self.queues[index].ring;
+        Ok(VringConfigData {
+            queue_max_size: ring.size(),
+            queue_size: ring.size(),
+            flags: 0,
+            desc_table_addr: self.ram.host_address(ring.table)?,
+            used_ring_addr: self.ram.host_address(ring.used)?,
+            avail_ring_addr: self.ram.host_address(ring.avail)?,
+            log_addr: None,
+        })
     }
 
     /// Stops queue `index` and returns the available index where the device
@@ -233,13 +246,11 @@ fn negotiate(
         wanted |= INDIRECT;
     }
     let features = offered & wanted;
-    messages.set_features(features).map_err(io::Error::other)?;
-    let offered = messages.get_protocol_features().map_err(io::Error::other)?;
-    let mut wanted = VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::REPLY_ACK;
-    if config.inflight {
-        wanted |= VhostUserProtocolFeatures::INFLIGHT_SHMFD;
+    if config.style == Style::Short {
+        messages.set_features(features).map_err(io::Error::other)?;
     }
-    let protocol = offered & wanted;
+    let offered = messages.get_protocol_features().map_err(io::Error::other)?;
+    let protocol = offered & config.style.protocol();
     messages
         .set_protocol_features(protocol)
         .map_err(io::Error::other)?;

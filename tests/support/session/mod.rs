@@ -126,6 +126,15 @@ impl Session {
         })
     }
 
+    /// Goes on with the daemon that took the place of the one before, which the guest
+    /// does not notice: there is no INIT, and requests in flight still are.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn reconnect(&mut self) -> Answer<()> {
+        Ok(self.frontend.reconnect()?)
+    }
+
     /// Sends INIT as a Linux guest with minor 38 does.
     ///
     /// # Errors
