@@ -54,13 +54,10 @@ impl DirtyLog {
         }
     }
 
-    /// Marks the pages of the first `len` bytes of some ranges.
-    pub(super) fn mark_ranges(&self, ranges: &[Range], len: usize) {
-        let mut left = u64::try_from(len).unwrap_or(u64::MAX);
+    /// Marks the pages of some ranges.
+    pub(super) fn mark_ranges(&self, ranges: &[Range]) {
         for &(address, len) in ranges {
-            let here = left.min(len.into());
-            self.mark(address.0, here);
-            left -= here;
+            self.mark(address.0, len.into());
         }
     }
 

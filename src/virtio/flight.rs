@@ -38,7 +38,7 @@ impl Waiting {
             let (mut out, _) = destination(&self.memory, &self.chain.writable);
             self.reply.finish(result, &mut out)
         };
-        self.vring.wrote(&self.chain.writable, len);
+        self.vring.wrote(&self.chain.writable);
         let mut state = self.vring.get_mut();
         let len = u32::try_from(len).unwrap_or_default();
         let given = self.vring.give_back(&mut state, self.chain.head, len);

@@ -93,6 +93,7 @@ impl Handler {
         }
         self.device.begin(index, self.record.as_ref());
         ring.set_queue_ready(true);
+        ring.remind();
         self.listen(index)
     }
 
@@ -196,13 +197,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
         let descriptor = self.memory.guest_address(descriptor)?;
         let available = self.memory.guest_address(available)?;
         let used = self.memory.guest_address(used)?;
-        ring.set_queue_info(descriptor, available, used)
-            .map_err(|_| Error::InvalidParam)?;
-        // The VMM says where to go on in the available ring; the used one says so
-        // itself.
-        let used = ring.queue_used_idx().map_err(failed)?;
-        ring.set_queue_next_used(used);
-        Ok(())
+        ring.place(descriptor, available, used).map_err(failed)
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
@@ -237,6 +232,7 @@ impl VhostUserBackendReqHandlerMut for Handler {
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
         let (index, ring) = self.ring(index.into())?;
         ring.set_call(fd);
+        ring.remind();
         self.start(index, ring)
     }
 

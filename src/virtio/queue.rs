@@ -230,7 +230,7 @@ impl Queue {
         drop(out);
         match outcome {
             Outcome::Done(len) => {
-                vring.wrote(&chain.writable, len);
+                vring.wrote(&chain.writable);
                 Some((head, u32::try_from(len).unwrap_or_default()))
             }
             Outcome::NoReply => Some((head, 0)),
@@ -290,11 +290,15 @@ fn set_notification(vring: &Ring, enable: bool) -> bool {
     if !state.get_queue().ready() {
         return false;
     }
-    if enable {
-        return state.enable_notification().unwrap_or(false);
-    }
-    if let Err(error) = state.disable_notification() {
-        log::debug!("Cannot write to the ring: {error}");
-    }
-    true
+    let more = match enable {
+        true => state.enable_notification().unwrap_or(false),
+        false => {
+            if let Err(error) = state.disable_notification() {
+                log::debug!("Cannot write to the ring: {error}");
+            }
+            true
+        }
+    };
+    vring.wrote_used_ring(&state);
+    more
 }

@@ -176,10 +176,48 @@ impl Ring {
         }
     }
 
-    /// Notes that the first `len` bytes of `ranges` were written.
-    pub(super) fn wrote(&self, ranges: &[Range], len: usize) {
+    /// Notes that `ranges` were written to: all of them, since a read that failed may
+    /// have left bytes behind its reply.
+    pub(super) fn wrote(&self, ranges: &[Range]) {
         if let Some(log) = &*self.kept.log.load() {
-            log.mark_ranges(ranges, len);
+            log.mark_ranges(ranges);
+        }
+    }
+
+    /// Notes that something was written to the used ring.
+    pub(super) fn wrote_used_ring(&self, state: &VringState<Memory>) {
+        if let Some(log) = &*self.kept.log.load() {
+            log.mark_used_ring(state.get_queue());
+        }
+    }
+
+    /// Says where the rings are. A ring that runs goes on where it is; of one that
+    /// does not, the used ring says where, and the VMM where in the available ring.
+    ///
+    /// # Errors
+    /// When an address is none for a ring, or the used ring is not in memory.
+    pub(super) fn place(&self, descriptors: u64, available: u64, used: u64) -> Result<(), Error> {
+        let runs = {
+            let mut state = self.get_mut();
+            state.set_queue_info(descriptors, available, used)?;
+            state.get_queue().ready()
+        };
+        if !runs {
+            // No thread moves the index of a ring that does not run.
+            let used = self.queue_used_idx()?;
+            self.set_queue_next_used(used);
+        }
+        Ok(())
+    }
+
+    /// Interrupts the guest: a process that put something into the used ring may have
+    /// been killed before it did.
+    pub(super) fn remind(&self) {
+        let state = self.get_ref();
+        if state.get_queue().ready()
+            && let Err(error) = state.signal_used_queue()
+        {
+            log::debug!("Cannot interrupt the guest: {error}");
         }
     }
 
@@ -202,9 +240,7 @@ impl Ring {
         if let Some(tracker) = &*tracker {
             tracker.given_back(head, state.get_queue().next_used());
         }
-        if let Some(log) = &*self.kept.log.load() {
-            log.mark_used_ring(state.get_queue());
-        }
+        self.wrote_used_ring(state);
         notify(state);
         added
     }
