@@ -103,7 +103,7 @@ pub struct Frontend {
     style: Style,
     protocol: VhostUserProtocolFeatures,
     /// The region of requests in flight, which outlives connections.
-    inflight: Option<(VhostUserInflight, File)>,
+    pub inflight: Option<(VhostUserInflight, File)>,
     timeout: Duration,
     /// The guest's memory.
     pub ram: GuestRam,

@@ -61,15 +61,8 @@ impl Frontend {
     /// # Errors
     /// When no daemon listens within a minute, or this one refuses.
     pub fn reconnect(&mut self) -> io::Result<()> {
-        self.reconnect_to(&self.socket.clone())
-    }
-
-    /// The same to another socket.
-    ///
-    /// # Errors
-    /// As [`Frontend::reconnect`].
-    pub fn reconnect_to(&mut self, socket: &Path) -> io::Result<()> {
-        let stream = connect_again(socket)?;
+        self.disconnect()?;
+        let stream = connect_again(&self.socket)?;
         let count = u64::try_from(self.queues.len()).map_err(io::Error::other)?;
         self.messages = Messages::from_stream(stream, count);
         let messages = &mut self.messages;
@@ -81,6 +74,17 @@ impl Frontend {
             .map_err(io::Error::other)?;
         messages.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
         self.start_all()
+    }
+
+    /// Ends the connection, if the daemon has not.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn disconnect(&mut self) -> io::Result<()> {
+        let (nobody, _) = UnixStream::pair()?;
+        let count = u64::try_from(self.queues.len()).map_err(io::Error::other)?;
+        self.messages = Messages::from_stream(nobody, count);
+        Ok(())
     }
 
     /// Hands over memory and starts all queues, in the order of the style.

@@ -1,0 +1,164 @@
+//! The device's state goes through a pipe (check 31 of Kata's contract).
+
+use std::io::{self, Read, Write};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use tempfile::TempDir;
+use tidegate::virtio::{DeviceState, ServeOptions, Shutdown, serve};
+use vhost::vhost_user::VhostUserFrontend as _;
+use vhost::vhost_user::message::VhostTransferStateDirection as Direction;
+use vhost::vhost_user::message::VhostTransferStatePhase::STOPPED;
+
+use crate::memory_fs::MemoryFs;
+use crate::rig::config;
+use crate::support::frontend::Style;
+use crate::support::session::Session;
+
+/// More than a pipe holds.
+const LONG: usize = 4 << 20;
+
+/// A state that is some bytes. Those that begin with 0xff cannot be had.
+#[derive(Default)]
+struct Fake(Mutex<Vec<u8>>);
+
+impl DeviceState for Fake {
+    fn save(&self, out: &mut dyn Write) -> io::Result<()> {
+        let bytes = self.0.lock().unwrap().clone();
+        out.write_all(&bytes)?;
+        match bytes.first() {
+            Some(0xff) => Err(io::Error::other("a part of it cannot go")),
+            _ => Ok(()),
+        }
+    }
+
+    fn load(&self, from: &mut dyn Read) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        if bytes.first() == Some(&0xff) {
+            return Err(io::Error::other("what it names is not there"));
+        }
+        *self.0.lock().unwrap() = bytes;
+        Ok(())
+    }
+}
+
+/// A device that has it.
+struct Device {
+    state: Arc<Fake>,
+    dir: TempDir,
+    shutdown: Shutdown,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Device {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let state = Arc::<Fake>::default();
+        let mut options = ServeOptions::new(dir.path().join("fs.sock"));
+        options.state = Some(state.clone());
+        let shutdown = Shutdown::new().unwrap();
+        let (ready, is_ready) = channel();
+        let hook = shutdown.clone();
+        let server = thread::spawn(move || {
+            let fs = Arc::new(MemoryFs::new());
+            serve(&options, fs, &hook, || ready.send(()).unwrap()).unwrap();
+        });
+        is_ready.recv().unwrap();
+        Self {
+            state,
+            dir,
+            shutdown,
+            server: Some(server),
+        }
+    }
+
+    fn guest(&self) -> Session {
+        let socket = self.dir.path().join("fs.sock");
+        Session::mount(&socket, &config(Style::Available)).unwrap()
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.shutdown.stop();
+        self.server.take().unwrap().join().unwrap();
+    }
+}
+
+/// Asks for the state; what came, and whether it is all.
+fn save(guest: &mut Session) -> (Vec<u8>, bool) {
+    let (mut from, to) = io::pipe().unwrap();
+    let messages = guest.frontend.messages();
+    let given = messages.set_device_state_fd(Direction::SAVE, STOPPED, to.into());
+    assert!(given.unwrap().is_none());
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    (bytes, messages.check_device_state().is_ok())
+}
+
+/// Hands a state over; whether it was taken.
+fn load(guest: &mut Session, bytes: &[u8]) -> bool {
+    let (from, mut to) = io::pipe().unwrap();
+    let messages = guest.frontend.messages();
+    let given = messages.set_device_state_fd(Direction::LOAD, STOPPED, from.into());
+    assert!(given.unwrap().is_none());
+    to.write_all(bytes).unwrap();
+    drop(to);
+    messages.check_device_state().is_ok()
+}
+
+#[test]
+fn state_goes_from_one_device_to_another() {
+    let bytes: Vec<u8> = (0..LONG).map(|at| (at % 251) as u8).collect();
+    let (here, there) = (Device::new(), Device::new());
+    *here.state.0.lock().unwrap() = bytes.clone();
+    let (saved, whole) = save(&mut here.guest());
+    assert!(whole && saved == bytes);
+    assert!(load(&mut there.guest(), &saved));
+    assert!(*there.state.0.lock().unwrap() == bytes);
+}
+
+#[test]
+fn what_goes_wrong_comes_out_when_the_vmm_asks() {
+    let device = Device::new();
+    let mut guest = device.guest();
+    // Nothing was transferred at all.
+    assert!(guest.frontend.messages().check_device_state().is_err());
+    assert!(!load(&mut guest, &[0xff, 1, 2]));
+    assert!(device.state.0.lock().unwrap().is_empty());
+    *device.state.0.lock().unwrap() = vec![0xff, 3];
+    assert_eq!(save(&mut guest).1, false);
+    // A VMM that goes away in the middle.
+    *device.state.0.lock().unwrap() = vec![1; LONG];
+    let (from, to) = io::pipe().unwrap();
+    let messages = guest.frontend.messages();
+    let given = messages.set_device_state_fd(Direction::SAVE, STOPPED, to.into());
+    assert!(given.is_ok());
+    drop(from);
+    assert!(messages.check_device_state().is_err());
+    // It is told once, and all goes on.
+    assert!(messages.check_device_state().is_err());
+    assert!(load(&mut guest, &[5; 10]));
+    assert_eq!(save(&mut guest), (vec![5; 10], true));
+}
+
+#[test]
+fn one_state_at_a_time_is_transferred() {
+    let device = Device::new();
+    *device.state.0.lock().unwrap() = vec![9; LONG];
+    let mut guest = device.guest();
+    let (mut from, to) = io::pipe().unwrap();
+    let messages = guest.frontend.messages();
+    let first = messages.set_device_state_fd(Direction::SAVE, STOPPED, to.into());
+    assert!(first.is_ok());
+    // The pipe is full, so that the first one is under way.
+    let (_, to) = io::pipe().unwrap();
+    let second = messages.set_device_state_fd(Direction::SAVE, STOPPED, to.into());
+    assert!(second.is_err());
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len(), LONG);
+    messages.check_device_state().unwrap();
+}
