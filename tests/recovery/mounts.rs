@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::guest::{create, created, write};
 use crate::rig::Rig;
 use crate::support::image::{self, FILE, FILE_LEN, Image, file_byte};
 use crate::support::session::{Failure, Session};
@@ -90,6 +91,38 @@ fn mounts_of_the_api_come_back_with_what_they_replaced() {
     let fourth = rig.guest().resolve("/rafs/3/dir/file").unwrap();
     assert_ne!(fourth, third);
     stale(rig.guest().attributes(third));
+}
+
+#[test]
+fn directories_of_the_api_come_back_and_what_was_unmounted_does_not() {
+    let image = image::small().unwrap();
+    let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut rig = Rig::new(&image.arguments());
+    let body = serde_json::json!({
+        "fs_type": "passthrough_fs", "source": home.path(), "config": "{\"xattr\": true}",
+    });
+    let at = |path: &str| format!("/api/v1/mount?mountpoint={path}");
+    let (status, text) = rig.ask("POST", &at("/containers"), &body.to_string());
+    assert_eq!(status, 204, "{text}");
+    let (status, _) = rig.ask("DELETE", &at("/"), "");
+    assert_eq!(status, 204);
+    let guest = rig.guest();
+    let root = guest.resolve("/containers").unwrap();
+    let made = create(root, "file", libc::O_RDWR).send(guest).unwrap();
+    let (node, handle) = created(&made);
+    for round in 0..3 {
+        let text = format!("round {round}");
+        write(node, handle, 0, text.as_bytes())
+            .send(rig.guest())
+            .unwrap();
+        assert_eq!(fs::read_to_string(home.path().join("file")).unwrap(), text);
+        rig.restart();
+        assert_eq!(rig.info()["lost"], serde_json::json!([]));
+        assert_eq!(rig.guest().resolve("/containers").unwrap(), root);
+        assert_eq!(rig.guest().lookup(root, b"file").unwrap().node, node);
+        let missing = rig.guest().resolve(FILE).unwrap_err();
+        assert_eq!(missing.errno(), Some(libc::ENOENT));
+    }
 }
 
 #[test]
