@@ -128,7 +128,7 @@ impl Device {
         let (tracker, resume) = match (shared, &self.own) {
             (Some(shared), _) => {
                 let tracker = shared.tracker(index, place.size);
-                let resume = tracker.as_ref().map(|it| it.resume_shared(state.used));
+                let resume = tracker.as_ref().map(|it| it.resume_shared(state));
                 (tracker, resume)
             }
             (None, Some(own)) => {

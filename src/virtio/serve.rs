@@ -4,6 +4,7 @@ use std::io;
 use std::net;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -226,11 +227,16 @@ fn connection(
             .map_err(|error| failed(error.to_string()))?,
     ));
     log::info!("A VMM connected to {}", options.socket.display());
-    let end = loop {
+    let talk = || loop {
         if let Err(error) = requests.handle_request() {
             break error;
         }
     };
+    // A bug in one message must not end the daemon.
+    let end = catch_unwind(AssertUnwindSafe(talk)).unwrap_or_else(|_| {
+        log::error!("A message of the VMM made its handler panic; report this as a bug");
+        VhostError::BackendInternalError
+    });
     match end {
         VhostError::Disconnected | VhostError::PartialMessage | VhostError::SocketBroken(_) => {
             log::info!("The VMM on {} disconnected", options.socket.display());

@@ -8,8 +8,9 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use vhost::vhost_user::message::VhostUserInflight;
 use vm_memory::{FileOffset, MmapRegion};
 
-use super::Tracker;
 use super::layout::{self, Entries};
+use super::own::RingState;
+use super::{Resume, Tracker};
 
 /// A mapped region with one record per queue.
 pub(crate) struct SharedRecord {
@@ -78,11 +79,18 @@ impl SharedRecord {
 }
 
 impl Tracker {
-    /// Where a ring goes on whose used ring is at index `used`.
-    pub(crate) fn resume_shared(&self, used: u16) -> super::Resume {
+    /// Where a ring goes on. A record of more than the guest has put into its ring is
+    /// about a ring that is no more, and counts for nothing.
+    pub(crate) fn resume_shared(&self, ring: RingState) -> Resume {
         if !self.entries.is_written() {
-            self.entries.clear(used);
+            self.entries.clear(ring.used);
         }
-        self.entries.resume(used)
+        let resume = self.entries.resume(ring.used);
+        let taken = resume.next_avail.wrapping_sub(ring.used);
+        if ring.available.wrapping_sub(ring.used) >= taken {
+            return resume;
+        }
+        self.entries.clear(ring.used);
+        self.entries.resume(ring.used)
     }
 }

@@ -28,6 +28,14 @@ fn request(head: u16) -> Vec<u8> {
     request
 }
 
+/// A ring whose used ring is at an index, with plenty in it.
+fn at(used: u16) -> RingState {
+    RingState {
+        used,
+        available: used.wrapping_add(10),
+    }
+}
+
 fn shared() -> (SharedRecord, SharedRecord) {
     let (told, file) = SharedRecord::make(3, 16).unwrap();
     let again = file.try_clone().unwrap();
@@ -43,9 +51,9 @@ fn heads_in_flight_are_found_in_the_order_in_which_they_were_taken() {
         heads: Vec::new(),
         next_avail: 0,
     };
-    assert_eq!(tracker.resume_shared(0), nothing);
+    assert_eq!(tracker.resume_shared(at(0)), nothing);
     take_and_give_back(&tracker);
-    let resume = after.tracker(2, 16).unwrap().resume_shared(1);
+    let resume = after.tracker(2, 16).unwrap().resume_shared(at(1));
     assert_eq!(
         resume,
         Resume {
@@ -54,7 +62,7 @@ fn heads_in_flight_are_found_in_the_order_in_which_they_were_taken() {
         }
     );
     // Another queue has a record of its own.
-    let other = after.tracker(1, 16).unwrap().resume_shared(9);
+    let other = after.tracker(1, 16).unwrap().resume_shared(at(9));
     assert!(other.heads.is_empty());
     assert_eq!(other.next_avail, 9);
 }
@@ -63,12 +71,12 @@ fn heads_in_flight_are_found_in_the_order_in_which_they_were_taken() {
 fn numbers_go_on_behind_what_was_left() {
     let (before, after) = shared();
     let tracker = before.tracker(0, 16).unwrap();
-    tracker.resume_shared(0);
+    tracker.resume_shared(at(0));
     take_and_give_back(&tracker);
     let tracker = after.tracker(0, 16).unwrap();
-    assert_eq!(tracker.resume_shared(1).heads, [3, 4]);
+    assert_eq!(tracker.resume_shared(at(1)).heads, [3, 4]);
     tracker.take(1);
-    let third = before.tracker(0, 16).unwrap().resume_shared(1);
+    let third = before.tracker(0, 16).unwrap().resume_shared(at(1));
     assert_eq!(third.heads, [3, 4, 1]);
     assert_eq!(third.next_avail, 4);
 }
@@ -78,12 +86,12 @@ fn what_reached_the_used_ring_is_not_served_again() {
     for died_after_the_ring in [false, true] {
         let (before, after) = shared();
         let tracker = before.tracker(0, 16).unwrap();
-        tracker.resume_shared(0);
+        tracker.resume_shared(at(0));
         take_and_give_back(&tracker);
         tracker.give_back(3);
         // Between the two the used ring is written; its index tells.
         let used = 1 + u16::from(died_after_the_ring);
-        let resume = after.tracker(0, 16).unwrap().resume_shared(used);
+        let resume = after.tracker(0, 16).unwrap().resume_shared(at(used));
         match died_after_the_ring {
             true => assert_eq!(resume.heads, [4]),
             false => assert_eq!(resume.heads, [3, 4]),
@@ -96,9 +104,9 @@ fn what_reached_the_used_ring_is_not_served_again() {
 fn indices_wrap() {
     let (before, after) = shared();
     let tracker = before.tracker(0, 16).unwrap();
-    tracker.resume_shared(u16::MAX);
+    tracker.resume_shared(at(u16::MAX));
     tracker.take(3);
-    let resume = after.tracker(0, 16).unwrap().resume_shared(u16::MAX);
+    let resume = after.tracker(0, 16).unwrap().resume_shared(at(u16::MAX));
     assert_eq!(resume.next_avail, 0);
 }
 
@@ -139,7 +147,7 @@ fn bytes_of_a_hostile_region_lead_nowhere() {
         file.write_all_at(&1u16.to_le_bytes(), 8).unwrap();
         file.write_all_at(&16u16.to_le_bytes(), 10).unwrap();
         let record = SharedRecord::take_over(&told, file.try_clone().unwrap()).unwrap();
-        let resume = record.tracker(0, 16).unwrap().resume_shared(77);
+        let resume = record.tracker(0, 16).unwrap().resume_shared(at(77));
         assert!(resume.heads.len() <= 16);
         assert!(resume.heads.iter().all(|&head| head < 16));
     }
@@ -233,4 +241,15 @@ fn own_record_of_a_ring_that_was_stopped_counts_for_nothing() {
     tracker.end();
     let (_, resume) = own(dir.path(), PLACE, LATER, |head| Some(request(head)));
     assert_eq!(resume, None);
+}
+
+#[test]
+fn record_of_a_ring_that_began_anew_counts_for_nothing() {
+    let (before, after) = shared();
+    let tracker = before.tracker(0, 16).unwrap();
+    tracker.resume_shared(at(0));
+    take_and_give_back(&tracker);
+    let resume = after.tracker(0, 16).unwrap().resume_shared(NEW);
+    assert!(resume.heads.is_empty());
+    assert_eq!(resume.next_avail, 0);
 }
