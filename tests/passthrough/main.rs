@@ -2,6 +2,7 @@
 //!
 //! `host` and `random` look at it through the host's own kernel, which asks as a
 //! guest's does; `guest` asks by itself, and also what no kernel would ask.
+//! `burst` measures.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod burst;
 mod guest;
 mod host;
 mod random;
