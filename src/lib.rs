@@ -26,11 +26,12 @@
 //! * [`trace`] is what was read first, as text.
 //! * [`virtio`] and [`fusedev`] carry FUSE messages to and from a guest or the
 //!   host's kernel.
+//! * [`sandbox`] takes from each thread what it does not need.
 //! * [`state`] is what outlives the process.
 //! * [`attach`] makes mounts out of requests of the API.
 //! * [`bounded_cache`], [`core_dumps`], [`error_chain`], [`inherited`],
-//!   [`log_limit`], [`path_text`], [`runtime`], [`socket`] and [`version`] are small
-//!   services for all of them.
+//!   [`log_limit`], [`path_text`], [`runtime`], [`socket`], [`threads`] and [`version`]
+//!   are small services for all of them.
 //! * [`cipher`] decrypts; [`inflate`] enters compressed streams in their middle.
 //! * [`build`] makes images from directories and tar archives.
 //! * [`oci`] reads and writes OCI images: layouts, archives, registries.
@@ -67,9 +68,11 @@ pub mod payload;
 pub mod prefetch;
 pub mod records;
 pub mod runtime;
+pub mod sandbox;
 pub mod socket;
 pub mod state;
 pub mod store;
+pub mod threads;
 pub mod trace;
 pub mod unpack;
 pub mod version;

@@ -385,12 +385,8 @@ fn finish_aside(live: Option<Live>) {
     let Some(Live { prefetch, .. }) = live else {
         return;
     };
-    match crate::runtime::handle() {
-        Ok(runtime) => {
-            runtime.spawn_blocking(move || prefetch.finish());
-        }
-        Err(error) => log::warn!("A trace is not saved: {error}"),
-    }
+    // Nobody waits for it.
+    drop(crate::runtime::blocking(move || prefetch.finish()));
 }
 
 impl Mounts for Attacher {

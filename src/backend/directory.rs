@@ -63,7 +63,7 @@ impl Backend for DirectoryBackend {
         Box::pin(async move {
             range.checked_id()?;
             let failed = (id.clone(), shared.describe());
-            let bytes = tokio::task::spawn_blocking(move || shared.read(&id, offset, len))
+            let bytes = crate::runtime::blocking(move || shared.read(&id, offset, len))
                 .await
                 .unwrap_or_else(|lost| {
                     let (id, source_name) = failed;

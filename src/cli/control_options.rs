@@ -38,6 +38,11 @@ impl ControlArguments {
         )?)
     }
 
+    /// Whether the API is asked for.
+    pub(super) fn has_api(&self) -> bool {
+        self.api_socket.is_some()
+    }
+
     /// A daemon that ends by its own SIGTERM.
     pub(super) fn daemon(&self) -> Arc<Daemon> {
         daemon(self.id.clone())

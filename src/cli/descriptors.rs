@@ -24,15 +24,15 @@ pub(super) fn raise_to_hard() {
 }
 
 /// Raises the limit to `wanted`, or to what nydusd and virtiofsd ask for; 0 leaves
-/// it alone. Says so when it cannot be raised as far.
-pub(super) fn limit(wanted: Option<u64>) {
+/// it alone. Returns a warning when it cannot be raised as far.
+pub(super) fn limit(wanted: Option<u64>) -> Option<String> {
     let wanted = wanted.unwrap_or(DESCRIPTORS);
     if wanted == 0 {
-        return;
+        return None;
     }
-    if let Some(limit) = raise(wanted) {
-        log::warn!("The limit of open files stays at {limit}: it cannot be raised to {wanted}");
-    }
+    raise(wanted).map(|limit| {
+        format!("The limit of open files stays at {limit}: it cannot be raised to {wanted}")
+    })
 }
 
 /// Raises the limit to `wanted`, or as far as can be. Returns what it is then if

@@ -70,6 +70,10 @@ impl Sink {
     /// When it cannot be opened.
     pub(super) fn file(path: &Path, limit: Option<u64>) -> io::Result<Self> {
         let file = LogFile::open(path, limit)?;
+        if limit.is_some() {
+            // Whoever logs may be in no position to rename files.
+            return Aside::over(file).map(Self::Aside);
+        }
         Ok(Self::File(Arc::new(Mutex::new(file))))
     }
 
@@ -115,7 +119,18 @@ impl Write for Sink {
     }
 }
 
-/// A queue before a thread that writes to standard error.
+impl Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.line(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A queue before a thread that writes.
 pub(super) struct Aside {
     lines: Sender<Vec<u8>>,
     /// Bytes that are not written yet.
@@ -279,6 +294,12 @@ mod tests {
         let sink = Sink::file(&path, Some(20)).unwrap();
         for line in ["first line\n", "second line\n", "third line\n"] {
             sink.line(line.as_bytes());
+        }
+        let Sink::Aside(aside) = &sink else {
+            panic!("a file that is set aside is written by a thread");
+        };
+        while aside.waiting.load(Ordering::Acquire) > 0 {
+            thread::yield_now();
         }
         let text = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
         assert_eq!(text("d.log"), "third line\n");

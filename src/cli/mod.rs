@@ -24,6 +24,7 @@ mod nydusd;
 mod prefetch_options;
 mod prove;
 mod registry_options;
+mod sandbox_options;
 mod serve;
 mod signals;
 mod size;
@@ -39,6 +40,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::backend::registry::credentials::docker_config;
 use crate::error_chain::chain;
 
 use self::log_sink::Sink;
@@ -143,6 +145,16 @@ fn personality(name: &OsStr) -> Option<Personality> {
 
 fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
     // A daemon must not wait for who reads its log; everybody else may.
+    let sandbox = match &cli.command {
+        // Before there is any other thread.
+        Command::Serve(arguments) => {
+            Some(sandbox_options::start(arguments.plan(), docker_config())?)
+        }
+        Command::Mount(arguments) => {
+            Some(sandbox_options::start(arguments.plan(), docker_config())?)
+        }
+        _ => None,
+    };
     let sink = match cli.command {
         Command::Serve(_) | Command::Mount(_) => Sink::never_waiting(),
         _ => Sink::Direct,
@@ -156,12 +168,19 @@ fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
         return virtiofsd::run(name.into_iter().chain(arguments).collect());
     }
     logging::start(cli.log_level, cli.log_format, sink);
-    match cli.command {
+    match (cli.command, sandbox) {
+        (Command::Serve(arguments), Some(sandbox)) => serve::run(&arguments, sandbox),
+        (Command::Mount(arguments), Some(sandbox)) => mount::run(&arguments, sandbox),
+        (command, _) => work(command),
+    }
+}
+
+/// Does what ends by itself.
+fn work(command: Command) -> Result<Outcome, Failure> {
+    match command {
         Command::Build(arguments) => build::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Cache(arguments) => cache::run(&arguments),
-        Command::Serve(arguments) => serve::run(&arguments),
-        Command::Mount(arguments) => mount::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Index(arguments) => index::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
@@ -171,6 +190,9 @@ fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
         Command::Unpack(arguments) => unpack::run(&arguments),
         Command::Ctl(arguments) => ctl::run(&arguments),
         // Started above.
-        Command::Nydusd { .. } | Command::Virtiofsd { .. } => Ok(Outcome::Done),
+        Command::Serve(_)
+        | Command::Mount(_)
+        | Command::Nydusd { .. }
+        | Command::Virtiofsd { .. } => Ok(Outcome::Done),
     }
 }

@@ -10,11 +10,13 @@ use crate::attach::id_mapping;
 use crate::cli::control_options::{self, ControlArguments};
 use crate::cli::image_options::ImageOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
+use crate::cli::sandbox_options::SandboxArguments;
 use crate::cli::{Failure, Outcome, signals};
 use crate::control::{Shown, State};
 use crate::fs::ImageFs;
 use crate::fusedev::{self, MountOptions, Mounted};
 use crate::prefetch::Prefetch;
+use crate::sandbox::{Plan, Report};
 
 /// Show an image on the host, read-only, until SIGTERM or an unmount.
 #[derive(Debug, Args)]
@@ -27,12 +29,23 @@ pub(super) struct Arguments {
     prefetch: PrefetchArguments,
     #[command(flatten)]
     control: ControlArguments,
+    #[command(flatten)]
+    sandbox: SandboxArguments,
     /// Threads that read requests.
     #[arg(long, value_name = "N", default_value_t = 4)]
     threads: usize,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+impl Arguments {
+    /// What the process forbids itself.
+    pub(super) fn plan(&self) -> Plan {
+        Plan::host(self.sandbox.level())
+    }
+}
+
+/// Serves; the process is restricted already, as `sandbox` says.
+pub(super) fn run(arguments: &Arguments, sandbox: Report) -> Result<Outcome, Failure> {
+    sandbox.log();
     let control = arguments.control.bind()?;
     let image = arguments.image.open_image()?;
     let connected = arguments.image.connect()?;
@@ -48,6 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         ..MountOptions::default()
     };
     let daemon = arguments.control.daemon();
+    daemon.set_sandbox(sandbox);
     let instance = control_options::instance(
         &arguments.image,
         (&image, &store),

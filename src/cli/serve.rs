@@ -13,11 +13,13 @@ use crate::cli::directory_options::DirectoryOptions;
 use crate::cli::host::{self, Host};
 use crate::cli::image_options::ServingOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
+use crate::cli::sandbox_options::SandboxArguments;
 use crate::cli::state_options::StateArguments;
 use crate::cli::{Failure, Outcome};
 use crate::control::ShownSource;
 use crate::fs::mounts::MountPath;
 use crate::prefetch::Prefetch;
+use crate::sandbox::{Plan, Report};
 use crate::virtio::{ServeOptions, Shutdown};
 
 /// Serve images to a virtual machine: QEMU's vhost-user-fs-pci or
@@ -46,6 +48,8 @@ pub(super) struct Arguments {
     control: ControlArguments,
     #[command(flatten)]
     state: StateArguments,
+    #[command(flatten)]
+    sandbox: SandboxArguments,
     /// File that holds the process id while the daemon runs.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -64,10 +68,21 @@ pub(super) struct Arguments {
     exit_on_disconnect: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+impl Arguments {
+    /// What the process forbids itself. Directories may be mounted through the API
+    /// later.
+    pub(super) fn plan(&self) -> Plan {
+        let directories = self.directory.is_named() || self.control.has_api();
+        Plan::machine(self.sandbox.level(), directories)
+    }
+}
+
+/// Serves; the process is restricted already, as `sandbox` says.
+pub(super) fn run(arguments: &Arguments, sandbox: Report) -> Result<Outcome, Failure> {
     let listener = arguments.fd.map(host::listener).transpose()?;
     let control = arguments.control.bind()?;
     descriptors::raise_to_hard();
+    sandbox.log();
     let shutdown = Shutdown::new()?;
     let host = Host::start(
         arguments.control.daemon(),
@@ -76,6 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         arguments.pid_file.as_deref(),
         arguments.state.dir(),
     )?;
+    host.daemon.set_sandbox(sandbox);
     let hook = shutdown.clone();
     host.end_at_signals(move || hook.remove_socket())?;
     host.attacher.restore();

@@ -16,6 +16,7 @@ use crate::fs::passthrough::PassthroughFs;
 use crate::fuse::Stats;
 use crate::image::Image;
 use crate::prefetch::Progress;
+use crate::sandbox::Report;
 use crate::store::{Store, Verify};
 
 /// A running daemon.
@@ -29,6 +30,7 @@ pub struct Daemon {
     state: AtomicU8,
     mounts: OnceLock<Arc<dyn Mounts>>,
     kept: OnceLock<Kept>,
+    sandbox: OnceLock<Report>,
     exit: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -135,6 +137,7 @@ impl Daemon {
             state: AtomicU8::new(State::Init as u8),
             mounts: OnceLock::new(),
             kept: OnceLock::new(),
+            sandbox: OnceLock::new(),
             exit: Box::new(exit),
         }
     }
@@ -189,6 +192,16 @@ impl Daemon {
     /// What is written down, once all is brought back; none without `--state`.
     pub fn kept(&self) -> Option<&Kept> {
         self.kept.get()
+    }
+
+    /// Notes what the process may not do. The first one counts.
+    pub fn set_sandbox(&self, report: Report) {
+        let _ = self.sandbox.set(report);
+    }
+
+    /// What the process may not do, once that is settled.
+    pub(super) fn sandbox(&self) -> Option<&Report> {
+        self.sandbox.get()
     }
 
     /// Names what makes mounts. The first one counts.

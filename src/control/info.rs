@@ -12,6 +12,7 @@ use super::answer::{Refusal, json};
 use super::daemon::{Daemon, Directory, Instance};
 use crate::backend::sources::SourceFigures;
 use crate::prefetch::ProgressSnapshot;
+use crate::sandbox::Report;
 use crate::store::{LinkFigures, Snapshot};
 
 #[derive(Serialize)]
@@ -20,6 +21,8 @@ struct Info {
     id: Option<String>,
     /// None without `--state`.
     state: Option<StateInfo>,
+    /// What the process may not do.
+    sandbox: Option<Report>,
     instances: BTreeMap<String, Served>,
     directories: BTreeMap<String, DirectoryInfo>,
 }
@@ -81,7 +84,7 @@ struct Cache {
 
 pub(super) async fn info(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refusal> {
     // The use of the cache is read from its disk.
-    let info = tokio::task::spawn_blocking(move || Info {
+    let info = crate::runtime::blocking(move || Info {
         version: env!("CARGO_PKG_VERSION"),
         id: daemon.id.clone(),
         state: daemon.kept().map(|kept| StateInfo {
@@ -90,6 +93,7 @@ pub(super) async fn info(State(daemon): State<Arc<Daemon>>) -> Result<Response, 
             lost: kept.lost.clone(),
             failures: crate::state::failures(),
         }),
+        sandbox: daemon.sandbox().cloned(),
         instances: daemon
             .instances()
             .into_iter()

@@ -107,7 +107,7 @@ pub(super) async fn unmount(
     let mountpoint = mountpoint(query.as_deref())?;
     let mounts = mounts(&daemon)?;
     let work = move || mounts.unmount(&mountpoint);
-    let removed = tokio::task::spawn_blocking(work).await;
+    let removed = crate::runtime::blocking(work).await;
     removed.map_err(|_| ending())??;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -126,7 +126,7 @@ async fn change(
         let _turn = turn;
         mounts.mount(&mountpoint, &request, replace)
     };
-    let mounted = tokio::task::spawn_blocking(work).await;
+    let mounted = crate::runtime::blocking(work).await;
     mounted.map_err(|_| ending())??;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

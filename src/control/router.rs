@@ -81,7 +81,7 @@ fn closed(routes: Router<Arc<Daemon>>, daemon: Arc<Daemon>) -> Router {
 
 async fn prometheus(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refusal> {
     // The use of the cache is read from its disk.
-    let text = tokio::task::spawn_blocking(move || metrics::encode(&daemon)).await;
+    let text = crate::runtime::blocking(move || metrics::encode(&daemon)).await;
     match text {
         Ok(Ok(text)) => Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()),
         _ => Err(Refusal::new(

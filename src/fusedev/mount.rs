@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::worker::{MAX_WAITING, Worker};
 use crate::fs::FileSystem;
 use crate::fuse::{Server, Stats};
+use crate::threads::{self, Kind};
 
 /// What `mount` and `df` show as the source.
 const SOURCE: &str = "tidegate";
@@ -123,7 +124,10 @@ pub fn mount(
         };
         let thread = thread::Builder::new()
             .name("tidegate-fuse".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                threads::begin(Kind::Fuse);
+                worker.run();
+            })
             .map_err(|source| MountError::Thread {
                 path: path.clone(),
                 source,

@@ -348,7 +348,7 @@ impl Store {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
         let store = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&store)).await.ok()
+        crate::runtime::blocking(move || work(&store)).await.ok()
     }
 }
 

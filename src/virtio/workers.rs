@@ -13,6 +13,7 @@ use vmm_sys_util::event::{
 };
 
 use super::device::Device;
+use crate::threads::{self, Kind};
 
 /// What one thread waits for.
 struct Wait {
@@ -45,7 +46,10 @@ impl Workers {
             let (device, waiting) = (Arc::clone(device), Arc::clone(&wait));
             let thread = std::thread::Builder::new()
                 .name(format!("queue-{index}"))
-                .spawn(move || serve(&device, index, &waiting))?;
+                .spawn(move || {
+                    threads::begin(Kind::Queue);
+                    serve(&device, index, &waiting);
+                })?;
             workers.waits.push(wait);
             workers.threads.push(thread);
         }

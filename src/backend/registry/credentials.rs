@@ -126,6 +126,8 @@ impl fmt::Debug for Credentials {
     }
 }
 
+pub use super::docker::names_helpers;
+
 /// Where docker keeps its configuration: `$DOCKER_CONFIG/config.json`, else
 /// `~/.docker/config.json`, if that file exists.
 pub fn docker_config() -> Option<PathBuf> {

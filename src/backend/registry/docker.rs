@@ -72,11 +72,19 @@ fn read_regular(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     Ok(text)
 }
 
+/// Whether the configuration `file` names programs that know credentials. One that
+/// cannot be read names none.
+pub fn names_helpers(file: &Path) -> bool {
+    let text = read_regular(file).unwrap_or_default();
+    let config = serde_json::from_slice::<Config>(&text).unwrap_or_default();
+    config.creds_store.is_some() || !config.cred_helpers.is_empty()
+}
+
 /// The credential of `host` in the configuration `file`, if it has one.
 pub(super) async fn look_up(file: &Path, host: &str) -> Result<Option<Credential>, NoToken> {
     let name = file.display();
     let path = file.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_regular(&path)).await;
+    let read = crate::runtime::blocking(move || read_regular(&path)).await;
     let read = read.unwrap_or_else(|lost| Err(std::io::Error::other(lost)));
     let text = read.map_err(|error| NoToken::new(format!("{name}: {error}")))?;
     let config: Config = serde_json::from_slice(&text).map_err(|error| {
@@ -164,7 +172,16 @@ async fn ask_helper(helper: &str, key: &str) -> Result<Option<Credential>, NoTok
 
 async fn run(program: &str, key: &str) -> Result<Option<Credential>, NoToken> {
     let failed = |what: String| NoToken::new(format!("credential helper {program} {what}"));
-    let answer = tokio::time::timeout(HELPER_TIMEOUT, exchange(program, key)).await;
+    let (named, asked) = (program.to_owned(), key.to_owned());
+    let asking = async move {
+        let exchange = exchange(&named, &asked);
+        tokio::time::timeout(HELPER_TIMEOUT, exchange).await
+    };
+    let answer = match crate::runtime::starter() {
+        Some(starter) => starter.spawn(asking).await,
+        None => Ok(asking.await),
+    };
+    let answer = answer.map_err(|_| failed("was given up".into()))?;
     let (success, output) = answer
         .map_err(|_| {
             failed(format!(

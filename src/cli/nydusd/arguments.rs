@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::logging::LogLevel;
+use crate::cli::sandbox_options::SandboxArguments;
 use crate::cli::state_options::StateArguments;
 
 /// Serves container images to virtual machines and hosts, in the place of
@@ -55,6 +56,8 @@ pub(super) struct Global {
     /// Configuration of the image that --bootstrap names.
     #[arg(short = 'C', long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) sandbox: SandboxArguments,
     /// Name of this daemon, for the API.
     #[arg(long, global = true, value_name = "NAME")]
     pub(super) id: Option<String>,

@@ -9,11 +9,13 @@ use super::{host, mount_first};
 use crate::cli::{Failure, Outcome};
 use crate::control::{Bound, State};
 use crate::fusedev::{self, MountOptions, Mounted};
+use crate::sandbox::Report;
 
 pub(super) fn run(
     global: &Global,
     arguments: &FuseArguments,
     control: Bound,
+    sandbox: Report,
 ) -> Result<Outcome, Failure> {
     let mountpoint = arguments.mountpoint.as_deref();
     let mountpoint = mountpoint.ok_or("--mountpoint DIR is missing")?;
@@ -29,7 +31,7 @@ pub(super) fn run(
     if arguments.failover_policy == Failover::Flush {
         log::warn!("--failover-policy is left out: no other daemon takes over");
     }
-    let host = host(global, control, None)?;
+    let host = host(global, control, None, sandbox)?;
     // A signal that comes while we mount waits for the mount and then removes
     // it.
     let slot: Arc<Mutex<Option<Arc<Mounted>>>> = Arc::default();

@@ -19,11 +19,13 @@ use self::arguments::{FsOptions, Global, Line, Mode};
 use super::host::Host;
 use super::log_sink::Sink;
 use super::logging::{self, LogFormat};
-use super::{Failure, Outcome, control_options, descriptors, prefetch_options};
+use super::{Failure, Outcome, control_options, descriptors, prefetch_options, sandbox_options};
 use crate::attach::{HOST_POLICY, HostRules};
+use crate::backend::registry::credentials::docker_config;
 use crate::control::{Bound, MountRequest};
 use crate::fs::mounts::MountPath;
 use crate::fs::passthrough::{Options, PassthroughFs};
+use crate::sandbox::{Plan, Report};
 
 /// Longest configuration that is read, in bytes.
 const CONFIG_MAX: u64 = 1 << 20;
@@ -41,7 +43,17 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
             error.exit();
         }
     };
+    let few = descriptors::limit(global.rlimit_nofile);
+    let level = global.sandbox.level();
+    // Before there is any other thread.
+    let plan = match &mode {
+        // Kata mounts a directory beside the images.
+        Some(Mode::Virtiofs(_)) => Plan::machine(level, true),
+        _ => Plan::host(level),
+    };
+    let sandbox = sandbox_options::start(plan, docker_config())?;
     start_log(&global)?;
+    sandbox.log();
     let control = match control? {
         bound if early == global.apisock => bound,
         other => {
@@ -50,11 +62,11 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
         }
     };
     remark(&global);
-    descriptors::limit(global.rlimit_nofile);
+    few.inspect(|few| log::warn!("{few}"));
     match mode {
-        None => fuse::run(&global, &fuse, control),
-        Some(Mode::Fuse(arguments)) => fuse::run(&global, &arguments, control),
-        Some(Mode::Virtiofs(arguments)) => virtiofs::run(&global, &arguments, control),
+        None => fuse::run(&global, &fuse, control, sandbox),
+        Some(Mode::Fuse(arguments)) => fuse::run(&global, &arguments, control, sandbox),
+        Some(Mode::Virtiofs(arguments)) => virtiofs::run(&global, &arguments, control, sandbox),
         Some(Mode::Singleton(_)) => Err(
             "The mode singleton (EROFS over fscache) is not supported; use fuse, or virtiofs"
                 .into(),
@@ -63,7 +75,12 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
 }
 
 /// The host of either mode, its API answering.
-fn host(global: &Global, control: Bound, state: Option<&Path>) -> Result<Host, Failure> {
+fn host(
+    global: &Global,
+    control: Bound,
+    state: Option<&Path>,
+    sandbox: Report,
+) -> Result<Host, Failure> {
     let policy = global.policy.clone().or_else(|| {
         let path = PathBuf::from(HOST_POLICY);
         path.exists().then_some(path)
@@ -77,6 +94,7 @@ fn host(global: &Global, control: Bound, state: Option<&Path>) -> Result<Host, F
         ..HostRules::default()
     };
     let daemon = control_options::daemon(global.id.clone());
+    daemon.set_sandbox(sandbox);
     Host::start(daemon, control, rules, global.pid_file.as_deref(), state)
 }
 

@@ -7,12 +7,14 @@ use super::{host, mount_first};
 use crate::cli::host::listener;
 use crate::cli::{Failure, Outcome};
 use crate::control::Bound;
+use crate::sandbox::Report;
 use crate::virtio::{ServeOptions, Shutdown};
 
 pub(super) fn run(
     global: &Global,
     arguments: &VirtiofsArguments,
     control: Bound,
+    sandbox: Report,
 ) -> Result<Outcome, Failure> {
     if global.upgrade {
         log::warn!(
@@ -28,7 +30,7 @@ pub(super) fn run(
     }
     let listener = arguments.fd.map(listener).transpose()?;
     let shutdown = Shutdown::new()?;
-    let host = host(global, control, arguments.state.dir())?;
+    let host = host(global, control, arguments.state.dir(), sandbox)?;
     let hook = shutdown.clone();
     host.end_at_signals(move || hook.remove_socket())?;
     // Kata mounts a directory beside the images before the guest starts.

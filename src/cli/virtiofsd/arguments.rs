@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Parser, ValueEnum};
 
+use super::confine::Confine;
 use crate::cli::logging::LogLevel;
 use crate::cli::state_options::StateArguments;
 use crate::fs::passthrough::Cache;
@@ -102,6 +103,8 @@ pub(super) struct Line {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(super) request_queues: usize,
     #[command(flatten)]
+    pub(super) confine: Confine,
+    #[command(flatten)]
     pub(super) without_effect: WithoutEffect,
     #[command(flatten)]
     pub(super) refused: Refused,
@@ -130,10 +133,6 @@ pub(super) enum Handles {
 pub(super) struct WithoutEffect {
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new())]
     thread_pool_size: Option<usize>,
-    #[arg(long, value_name = "namespace|chroot|none")]
-    sandbox: Option<String>,
-    #[arg(long, value_name = "kill|log|trap|none")]
-    seccomp: Option<String>,
     #[arg(long, overrides_with = "no_allow_direct_io")]
     allow_direct_io: bool,
     #[arg(long, overrides_with = "no_killpriv_v2")]
@@ -189,8 +188,6 @@ impl WithoutEffect {
     /// Those that were given and that somebody may have counted on.
     pub(super) fn given(&self) -> Vec<String> {
         let values = [
-            ("--sandbox", &self.sandbox),
-            ("--seccomp", &self.seccomp),
             ("--migration-mode", &self.migration_mode),
             ("--migration-on-error", &self.migration_on_error),
         ];

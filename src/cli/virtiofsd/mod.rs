@@ -2,10 +2,11 @@
 //! virtiofsd …`.
 //!
 //! * `arguments` is its command line, `compat` the older form of its options.
-//! * `modcaps` gives up capabilities.
+//! * `modcaps` gives up capabilities, `confine` says what else is forbidden.
 
 mod arguments;
 mod compat;
+mod confine;
 mod modcaps;
 
 use std::ffi::OsString;
@@ -20,11 +21,12 @@ use self::arguments::{Line, When};
 use super::host::{Host, listener};
 use super::log_sink::Sink;
 use super::logging::{self, LogFormat, LogLevel};
-use super::{Failure, Outcome, control_options, descriptors};
+use super::{Failure, Outcome, control_options, descriptors, sandbox_options};
 use crate::attach::HostRules;
 use crate::control::Bound;
 use crate::fs::mounts::MountPath;
 use crate::fs::passthrough::{Options, PassthroughFs};
+use crate::sandbox::Report;
 use crate::socket::SocketFile;
 use crate::virtio::{ServeOptions, Shutdown};
 
@@ -56,15 +58,18 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
     if let Some(reason) = line.refused.reason() {
         return Err(reason.into());
     }
+    let few = descriptors::limit(line.rlimit_nofile);
     // Before there are threads.
     modcaps::apply(&line.modcaps)?;
+    let sandbox = sandbox_options::start(line.confine.plan(), None)?;
     start_log(&line);
     let ignored = line.without_effect.given();
     if !ignored.is_empty() {
         log::warn!("Options that do nothing here: {}", ignored.join(" "));
     }
-    descriptors::limit(line.rlimit_nofile);
-    serve(&line)
+    few.inspect(|few| log::warn!("{few}"));
+    sandbox.log();
+    serve(&line, sandbox)
 }
 
 fn start_log(line: &Line) {
@@ -82,7 +87,7 @@ fn start_log(line: &Line) {
     logging::take_panics();
 }
 
-fn serve(line: &Line) -> Result<Outcome, Failure> {
+fn serve(line: &Line, sandbox: Report) -> Result<Outcome, Failure> {
     let given = line.fd.map(listener).transpose()?;
     let dir = line.shared_dir.as_deref().unwrap_or(Path::new(""));
     let fs = PassthroughFs::new(dir, options(line))?;
@@ -107,6 +112,7 @@ fn serve(line: &Line) -> Result<Outcome, Failure> {
     });
     let shutdown = Shutdown::new()?;
     let daemon = control_options::daemon(None);
+    daemon.set_sandbox(sandbox);
     let host = Host::start(
         daemon,
         Bound::default(),

@@ -346,12 +346,11 @@ impl MountTree {
         if self.reaping.swap(true, Ordering::SeqCst) {
             return;
         }
-        match (self.me.upgrade(), crate::runtime::handle()) {
-            (Some(tree), Ok(runtime)) => {
-                runtime.spawn_blocking(move || tree.reap());
-            }
+        match self.me.upgrade() {
+            // Nobody waits for it.
+            Some(tree) => drop(crate::runtime::blocking(move || tree.reap())),
             // The next one tries again.
-            _ => self.reaping.store(false, Ordering::SeqCst),
+            None => self.reaping.store(false, Ordering::SeqCst),
         }
     }
 

@@ -42,7 +42,7 @@ impl Slow {
             drop(turn);
             done
         };
-        let done = tokio::task::spawn_blocking(work).await;
+        let done = crate::runtime::blocking(work).await;
         done.map_err(|_| Errno::EIO)?
     }
 

@@ -93,7 +93,8 @@ impl Store {
 
     fn start_worker(self: &Arc<Self>) {
         let store = Arc::clone(self);
-        tokio::task::spawn_blocking(move || store.work());
+        // Nobody waits for it.
+        drop(crate::runtime::blocking(move || store.work()));
     }
 
     /// Works until nothing waits.
