@@ -51,12 +51,15 @@ impl ControlArguments {
 
 /// A daemon that ends by its own SIGTERM.
 pub(super) fn daemon(id: Option<String>) -> Arc<Daemon> {
-    Arc::new(Daemon::new(id, &logging::EVENTS, || {
+    let end = || {
         let own = nix::unistd::Pid::this();
         if let Err(error) = nix::sys::signal::kill(own, nix::sys::signal::Signal::SIGTERM) {
             log::error!("Cannot end at the API's request: {error}");
         }
-    }))
+    };
+    // Whoever answers the API may not send signals.
+    let exit = move || drop(crate::runtime::blocking(end));
+    Arc::new(Daemon::new(id, &logging::EVENTS, exit))
 }
 
 /// What the API is told about the image that the options name.

@@ -204,6 +204,31 @@ fn modes_of_caching_are_those_of_virtiofsd() {
 }
 
 /// Checks 22 and 25.
+/// A directory that is a shared mount, until this is dropped.
+struct Shared<'a>(&'a Path);
+
+impl<'a> Shared<'a> {
+    fn new(dir: &'a Path) -> Self {
+        sh(
+            Path::new("/"),
+            &format!(
+                "mount --bind {0} {0}; mount --make-shared {0}",
+                dir.display()
+            ),
+        );
+        Self(dir)
+    }
+}
+
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        sh(
+            Path::new("/"),
+            &format!("umount -R --lazy {}", self.0.display()),
+        );
+    }
+}
+
 #[test]
 fn mounts_that_come_later_are_seen_announced_and_let_go() {
     if !rustix::process::geteuid().is_root() {
@@ -211,6 +236,8 @@ fn mounts_that_come_later_are_seen_announced_and_let_go() {
         return;
     }
     let dir = directory();
+    // The daemon has a mount namespace of its own, to which shared mounts spread.
+    let _shared = Shared::new(dir.path());
     let mounted = dir.path().join("sub");
     let (daemon, mut session) = serve(dir.path(), &["--xattr"]);
     let before = session.lookup(ROOT, b"sub").unwrap();
