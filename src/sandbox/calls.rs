@@ -399,12 +399,12 @@ pub(super) fn checked(group: Group) -> Result<Vec<(c_long, Vec<SeccompRule>)>, B
             FICLONE,
             FICLONERANGE,
             FUSE_CLONE,
-            libc::FIONREAD as u64,
-            libc::FIONBIO as u64,
-            libc::TCGETS as u64,
-            libc::TIOCGWINSZ as u64,
+            libc::FIONREAD,
+            libc::FIONBIO,
+            libc::TCGETS,
+            libc::TIOCGWINSZ,
         ],
-        Group::Network => &[libc::FIONREAD as u64, libc::FIONBIO as u64],
+        Group::Network => &[libc::FIONREAD, libc::FIONBIO],
         _ => &[],
     };
     if !ioctls.is_empty() {

@@ -1,7 +1,8 @@
 //! What happens to somebody who runs inside a thread: the calls that lead out of it,
 //! made in a process of their own under the restrictions of each group.
 
-#![allow(unsafe_code)]
+// Each attempt is a call of its own, under one reason.
+#![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block)]
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
