@@ -60,8 +60,8 @@ pub(super) struct Line {
     /// Refuse all that would change the directory.
     #[arg(long)]
     pub(super) readonly: bool,
-    /// Tell the guest where other file systems are mounted in the directory
-    /// [default].
+    /// Tell the guest where other file systems are mounted in the directory; so it
+    /// does unless it is told not to.
     #[arg(long, overrides_with = "no_announce_submounts")]
     pub(super) announce_submounts: bool,
     /// Do not tell it.
