@@ -105,7 +105,7 @@ fn overflow() -> Error {
     failed("a memory region goes beyond the end of addresses")
 }
 
-/// An error of ours, which ends no more than its message.
+/// What is wrong with a message. Its connection ends, once the VMM is told.
 pub(super) fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::ReqHandlerError(io::Error::other(why))
 }

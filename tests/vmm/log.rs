@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use rustix::fs::MemfdFlags;
 use vhost::{VhostBackend as _, VhostUserDirtyLogRegion};
 
-use crate::rig::{FILES, LEN, Rig, config, content, read};
+use crate::rig::{FILES, LEN, Rig, answers, config, content, read, until};
 use crate::support::frontend::{Config, GuestRam, Regions, Style, Wait};
 use crate::support::session::Session;
 use crate::support::session::wire::{Body, ROOT, op};
@@ -87,8 +90,10 @@ fn pages(ram: &GuestRam) -> Vec<(u64, Vec<u8>)> {
     starts.map(read).collect()
 }
 
-/// Requests of several kinds, some of which fail, without a kick.
-fn burst(guest: &mut Session, nodes: &[u64]) -> usize {
+/// Puts requests of several kinds, some of which fail, into a queue that stands still;
+/// how many, and where the queue goes on.
+fn burst(guest: &mut Session, nodes: &[u64]) -> (usize, u16) {
+    let base = guest.frontend.stop(1).unwrap();
     for &node in nodes {
         read(guest, node);
     }
@@ -100,12 +105,12 @@ fn burst(guest: &mut Session, nodes: &[u64]) -> usize {
     ] {
         guest.submit(1, opcode, node, &body, Some(room)).unwrap();
     }
-    nodes.len() + 4
+    (nodes.len() + 4, base)
 }
 
 /// Serves what is in the ring, and stops it so that nothing is written any more.
-fn serve(guest: &mut Session, count: usize) {
-    guest.flush(1).unwrap();
+fn serve(guest: &mut Session, (count, base): (usize, u16)) {
+    guest.frontend.start(1, base).unwrap();
     for _ in 0..count {
         let reply = guest.complete(1).unwrap();
         // Those that were meant to fail do.
@@ -122,10 +127,10 @@ fn every_page_that_changed_has_its_bit() {
             let (mut guest, nodes) = rig.guest(&quiet(event_index, regions));
             let log = Log::new(&guest.frontend.ram);
             log.begin(&mut guest);
-            let count = burst(&mut guest, &nodes);
+            let all = burst(&mut guest, &nodes);
             let ram = guest.frontend.ram.clone();
             let before = pages(&ram);
-            serve(&mut guest, count);
+            serve(&mut guest, all);
             let after = pages(&ram);
             let bits = log.bits();
             let mut changed = 0;
@@ -151,6 +156,30 @@ fn every_page_that_changed_has_its_bit() {
     }
 }
 
+/// What the device asks the guest for is in the used ring, too, before any reply is.
+#[test]
+fn used_ring_is_logged_while_all_reads_wait() {
+    let rig = Rig::new();
+    let (mut guest, nodes) = rig.guest(&quiet(true, Regions::One));
+    let log = Log::new(&guest.frontend.ram);
+    log.begin(&mut guest);
+    rig.hang(true);
+    read(&mut guest, nodes[1]);
+    let ring = &guest.frontend.queues[1].ring;
+    let event = ring.used + 4 + 8 * u64::from(ring.size());
+    let wanted = ring.avail_index;
+    let ram = guest.frontend.ram.clone();
+    guest.flush(1).unwrap();
+    until("the device asks for a kick", || {
+        ram.load::<u16>(event, Ordering::Acquire).unwrap() == wanted
+    });
+    let page = usize::try_from(event).unwrap() / PAGE;
+    until("its page is logged", || {
+        log.bits()[page / 8] & 1 << (page % 8) != 0
+    });
+    assert!(guest.try_complete(1).unwrap().is_none(), "the read waits");
+}
+
 #[test]
 fn nothing_is_logged_that_was_not_asked_for() {
     let rig = Rig::new();
@@ -159,33 +188,45 @@ fn nothing_is_logged_that_was_not_asked_for() {
     let told = log.told();
     let messages = guest.frontend.messages();
     messages.set_log_base(0, Some(told)).unwrap();
-    let count = burst(&mut guest, &nodes);
-    serve(&mut guest, count);
+    let all = burst(&mut guest, &nodes);
+    serve(&mut guest, all);
     assert!(log.bits().iter().all(|&byte| byte == 0));
     // On, and off again.
     log.begin(&mut guest);
     let features = guest.frontend.features;
     guest.frontend.messages().set_features(features).unwrap();
     let before = log.bits();
-    let base = guest.frontend.queues[1].ring.avail_index;
-    guest.frontend.start(1, base).unwrap();
-    let count = burst(&mut guest, &nodes);
-    serve(&mut guest, count);
+    let all = burst(&mut guest, &nodes);
+    serve(&mut guest, all);
     assert!(log.bits() == before);
 }
 
+/// Where the rings are is said again and again, as at the begin of logging.
 #[test]
-fn logging_a_running_queue_loses_no_reply() {
+fn rings_that_are_set_again_while_they_run_lose_no_reply() {
     let rig = Rig::new();
     let (mut guest, nodes) = rig.guest(&config(Style::Available));
-    let log = Log::new(&guest.frontend.ram);
-    for _ in 0..200 {
-        let tickets = [0; 8].map(|_| read(&mut guest, nodes[0]));
-        guest.flush(1).unwrap();
-        log.begin(&mut guest);
-        let found = crate::rig::answers(&mut guest, &tickets);
-        assert!(found.iter().all(|found| *found == content(0)));
-    }
+    let addresses = guest.frontend.addresses(1).unwrap();
+    let messages = guest.frontend.messages().clone();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                messages.set_vring_addr(1, &addresses).unwrap();
+            }
+        });
+        // Joined even if this one panics.
+        let served = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..300 {
+                let tickets = [0; 8].map(|_| read(&mut guest, nodes[0]));
+                guest.flush(1).unwrap();
+                let found = answers(&mut guest, &tickets);
+                assert!(found.iter().all(|found| *found == content(0)));
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        served.unwrap();
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod again;
 mod hostile;
 mod log;
+mod memory;
 #[path = "../memory_fs/mod.rs"]
 mod memory_fs;
 mod queues;

@@ -1,10 +1,11 @@
 //! Cloud Hypervisor's order of messages, each with an answer (check 27 of Kata's
 //! contract).
 
-use crate::rig::{FILES, LEN, Rig, config, content};
+use crate::rig::{FILES, LEN, Rig, STYLES, config, content};
 use crate::support::frontend::Style;
 use crate::support::image;
 use crate::support::session::Session;
+use crate::support::session::wire::{Body, op};
 
 #[test]
 fn queues_of_all_sizes_start_in_cloud_hypervisors_order() {
@@ -47,17 +48,17 @@ fn any_number_of_request_queues_is_served() {
 /// Every queue of several has requests in flight, and goes on by itself.
 #[test]
 fn each_queue_goes_on_where_it_was() {
-    for style in crate::rig::STYLES {
+    for style in STYLES {
         let mut rig = Rig::new();
         let mut config = config(style);
         config.queues = 3;
         let (mut guest, nodes) = rig.guest(&config);
         rig.hang(true);
-        for file in 1..FILES {
-            let body = crate::support::session::wire::Body::read(0, 0, 60_000).0;
+        for (file, &node) in nodes.iter().enumerate().skip(1) {
+            let body = Body::read(0, 0, 60_000).0;
             let queue = 1 + file % 3;
             guest
-                .submit(queue, 15, nodes[file], &body, Some(LEN))
+                .submit(queue, op::READ, node, &body, Some(LEN))
                 .unwrap();
             guest.flush(queue).unwrap();
         }
