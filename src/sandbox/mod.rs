@@ -200,7 +200,12 @@ impl Sandbox {
             sandbox.report.capabilities.insert("all", names);
             return Ok(sandbox);
         }
-        if plan.namespace {
+        // Copies of private mounts would stay when the host removes them, and later
+        // mounts would not arrive.
+        let private = plan.level != Level::Strict && !namespace::root_is_shared();
+        sandbox.report.private_mounts = private;
+        let able = held.contains(CapabilitySet::SYS_ADMIN);
+        if plan.namespace && !(able && private) {
             match namespace::enter() {
                 Ok(()) => sandbox.report.mount_namespace = true,
                 Err(error) => sandbox.miss(format!(

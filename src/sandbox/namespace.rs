@@ -1,6 +1,7 @@
 //! A mount namespace of the process's own.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -14,4 +15,21 @@ pub(super) fn enter() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     Ok(mount_change("/", slave)?)
+}
+
+/// Whether mounts of the host spread to other namespaces, as far as its root tells.
+pub(super) fn root_is_shared() -> bool {
+    // The root is among the first lines; a host may have thousands.
+    let mut head = [0; 4096];
+    let read = File::open("/proc/self/mountinfo").and_then(|mut file| file.read(&mut head));
+    let text = String::from_utf8_lossy(head.get(..read.unwrap_or(0)).unwrap_or_default());
+    let mut roots = text
+        .lines()
+        .filter(|line| line.split(' ').nth(4) == Some("/"));
+    // proc_pid_mountinfo(5): optional fields stand before a dash.
+    roots.any(|line| {
+        line.split(" - ")
+            .next()
+            .is_some_and(|head| head.contains(" shared:") || head.contains(" master:"))
+    })
 }

@@ -21,6 +21,8 @@ pub struct Report {
     pub landlock: bool,
     /// Whether it has a mount namespace of its own.
     pub mount_namespace: bool,
+    /// Whether it has none since mounts of the host do not spread.
+    pub private_mounts: bool,
     /// The capabilities of each group of threads.
     pub capabilities: BTreeMap<&'static str, Vec<String>>,
     /// What was asked for and is not on, with its reason.
@@ -36,6 +38,7 @@ impl Report {
             refused: None,
             landlock: false,
             mount_namespace: false,
+            private_mounts: false,
             capabilities: BTreeMap::new(),
             missing: Vec::new(),
         }

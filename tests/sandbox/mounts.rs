@@ -58,7 +58,13 @@ fn later_mounts_of_the_host_are_seen_by_the_guest_and_released() {
         "mkdir -p source/sub other && echo here > other/file"
     ));
     let source = home.join("source");
-    let daemon = Daemon::tidegate(&["--shared-dir", source.to_str().unwrap()]).unwrap();
+    let daemon = Daemon::tidegate(&[
+        "--sandbox",
+        "strict",
+        "--shared-dir",
+        source.to_str().unwrap(),
+    ])
+    .unwrap();
     let own = fs::read_link("/proc/self/ns/mnt").unwrap();
     let theirs = fs::read_link(format!("/proc/{}/ns/mnt", daemon.pid())).unwrap();
     assert_ne!(own, theirs);
