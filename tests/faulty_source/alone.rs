@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::dice::Dice;
 use crate::readers::{read, read_all_right};
 use crate::rig::{Rig, guest, tokens};
+use crate::support::dice::Dice;
 use crate::support::registry::{Fault, On, Redirect, Settings, What};
 
 /// What readers see of a fault.

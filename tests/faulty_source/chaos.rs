@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::dice::Dice;
 use crate::readers::{Tally, read, read_all_right};
 use crate::rig::{PASSWORD, Rig, USER, guest, tokens};
+use crate::support::dice::Dice;
 use crate::support::registry::{Auth, Fault, On, Redirect, Settings, What};
 
 /// How long each round is faulty.

@@ -1,8 +1,8 @@
 //! Bytes that fail their proof cost another question, not an error.
 
-use crate::dice::Dice;
 use crate::readers::read_all_right;
 use crate::rig::{Rig, guest};
+use crate::support::dice::Dice;
 use crate::support::registry::{Fault, Settings, What};
 
 fn altered() -> Fault {

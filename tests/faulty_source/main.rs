@@ -5,7 +5,6 @@
 
 mod alone;
 mod chaos;
-mod dice;
 mod lies;
 mod readers;
 mod rig;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::dice::Dice;
 use crate::support::daemon::Daemon;
+use crate::support::dice::Dice;
 use crate::support::frontend::Config;
 use crate::support::image::{self, Image, noise};
 use crate::support::registry::{Auth, Registry, Settings};

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::guest::{create, created};
-use crate::load::{Actor, DATA, Dice, LOG, Namer, Reader, Writer};
+use crate::load::{Actor, DATA, LOG, Namer, Reader, Writer};
 use crate::rig::Rig;
+use crate::support::dice::Dice;
 use crate::support::frontend::{Config, Style};
 use crate::support::image::{self, noise};
 use crate::support::registry::{Registry, Settings};

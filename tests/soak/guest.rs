@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::dice::Dice;
+use crate::support::dice::Dice;
 use crate::support::frontend::Config;
 use crate::support::session::wire::{Body, Fields, ROOT, op};
 use crate::support::session::{Answer, Session};

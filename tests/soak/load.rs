@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clients::{Answer, BOTH, Client, ask};
-use crate::dice::Dice;
 use crate::guest::Guest;
 use crate::samples::Samples;
 use crate::support::daemon::connect;
+use crate::support::dice::Dice;
 use crate::verdict::Verdict;
 use crate::world::World;
 

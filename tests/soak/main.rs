@@ -9,7 +9,6 @@
 #[allow(dead_code)]
 #[path = "../kata/clients.rs"]
 mod clients;
-mod dice;
 mod guest;
 mod load;
 mod samples;

@@ -22,6 +22,7 @@
 
 pub mod counters;
 pub mod daemon;
+pub mod dice;
 pub mod frontend;
 pub mod image;
 pub mod layout;
