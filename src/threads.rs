@@ -29,6 +29,12 @@ pub fn at_start(hook: impl Fn(Kind) + Send + Sync + 'static) {
     let _ = HOOK.set(Box::new(hook));
 }
 
+/// Whether threads are restricted: what was not thought of at the start cannot be
+/// done later.
+pub fn are_restricted() -> bool {
+    HOOK.get().is_some()
+}
+
 /// To be called by a thread of this kind before it does anything, or by the
 /// thread that starts it and ends afterwards: a new thread is as its parent.
 pub fn begin(kind: Kind) {

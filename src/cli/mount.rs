@@ -39,7 +39,7 @@ pub(super) struct Arguments {
 impl Arguments {
     /// What the process forbids itself.
     pub(super) fn plan(&self) -> Plan {
-        Plan::host(self.sandbox.level())
+        Plan::host(self.sandbox.level(), false)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The place of a file system that a crashed daemon served and that cannot be
 //! served any more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::operation::{Caller, Operation, Reply, Wants};
@@ -12,17 +13,24 @@ use crate::destination::Destination;
 #[derive(Debug)]
 pub struct GoneFs {
     wants: Wants,
+    /// Whether a session began that knows nothing of it.
+    forgotten: AtomicBool,
 }
 
 impl GoneFs {
     /// In the place of one that wanted this of its sessions.
     pub fn new(wants: Wants) -> Self {
-        Self { wants }
+        Self {
+            wants,
+            forgotten: AtomicBool::new(false),
+        }
     }
 }
 
 impl FileSystem for GoneFs {
-    fn init(&self) {}
+    fn init(&self) {
+        self.forgotten.store(true, Ordering::Relaxed);
+    }
 
     fn lookup(&self, _parent: u64, _name: &[u8]) -> Result<Entry, Errno> {
         Err(Errno::ESTALE)
@@ -89,5 +97,9 @@ impl FileSystem for GoneFs {
 
     fn wants(&self) -> Wants {
         self.wants
+    }
+
+    fn is_held(&self) -> bool {
+        !self.forgotten.load(Ordering::Relaxed)
     }
 }

@@ -250,6 +250,9 @@ const FICLONE: u64 = 0x4004_9409;
 const FICLONERANGE: u64 = 0x4020_940d;
 const FUSE_CLONE: u64 = 0x8004_e500;
 
+/// Which interface a link-local name server is on (`linux/sockios.h`).
+const INTERFACE: u64 = 0x8933;
+
 /// Showing a file system on the host.
 const MOUNTING: &[c_long] = &[libc::SYS_mount, libc::SYS_umount2];
 
@@ -274,6 +277,7 @@ pub(super) const NEVER: &[c_long] = &[
     libc::SYS_setns,
     libc::SYS_unshare,
     libc::SYS_fsopen,
+    libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_move_mount,
@@ -282,6 +286,7 @@ pub(super) const NEVER: &[c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -401,10 +406,11 @@ pub(super) fn checked(group: Group) -> Result<Vec<(c_long, Vec<SeccompRule>)>, B
             FUSE_CLONE,
             libc::FIONREAD,
             libc::FIONBIO,
+            INTERFACE,
             libc::TCGETS,
             libc::TIOCGWINSZ,
         ],
-        Group::Network => &[libc::FIONREAD, libc::FIONBIO],
+        Group::Network => &[libc::FIONREAD, libc::FIONBIO, INTERFACE],
         _ => &[],
     };
     if !ioctls.is_empty() {

@@ -23,6 +23,7 @@ mod report;
 use std::fmt;
 use std::io;
 
+use nix::sys::signal::SigSet;
 use rustix::thread::CapabilitySet;
 
 use self::filter::Filter;
@@ -144,10 +145,10 @@ impl Plan {
     }
 
     /// The same for a file system on the host.
-    pub fn host(level: Level) -> Self {
+    pub fn host(level: Level, directories: bool) -> Self {
         Self {
             level,
-            directories: false,
+            directories,
             mounts: true,
             namespace: false,
             seccomp: Some(level.refusal()),
@@ -164,7 +165,7 @@ impl Plan {
     fn group(&self, kind: Kind) -> Group {
         match kind {
             Kind::Network => Group::Network,
-            Kind::Queue if self.directories => Group::Directories,
+            Kind::Queue | Kind::Fuse if self.directories => Group::Directories,
             Kind::Queue | Kind::Fuse => Group::Images,
             Kind::Helper => Group::Helpers,
         }
@@ -202,10 +203,10 @@ impl Sandbox {
         }
         // Copies of private mounts would stay when the host removes them, and later
         // mounts would not arrive.
+        let able = plan.namespace && held.contains(CapabilitySet::SYS_ADMIN);
         let private = plan.level != Level::Strict && !namespace::root_is_shared();
-        sandbox.report.private_mounts = private;
-        let able = held.contains(CapabilitySet::SYS_ADMIN);
-        if plan.namespace && !(able && private) {
+        sandbox.report.private_mounts = able && private;
+        if plan.namespace && !sandbox.report.private_mounts {
             match namespace::enter() {
                 Ok(()) => sandbox.report.mount_namespace = true,
                 Err(error) => sandbox.miss(format!(
@@ -224,8 +225,18 @@ impl Sandbox {
         }
         let plan = sandbox.plan;
         threads::at_start(move |kind| {
+            if let Kind::Queue | Kind::Fuse = kind {
+                // Signals are for the first thread: this one may not pass them on.
+                if let Err(error) = SigSet::all().thread_block() {
+                    log::warn!("A thread cannot leave signals to others: {error}");
+                }
+            }
             if let Err(error) = enter(plan.group(kind), plan.seccomp) {
                 log::error!("A thread is less restricted than it should be: {error}");
+                if plan.level == Level::Strict {
+                    // Nobody is there yet to whom it could be said otherwise.
+                    std::process::exit(1);
+                }
             }
         });
         Ok(sandbox)

@@ -14,7 +14,11 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 pub(super) fn enter() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    Ok(mount_change("/", slave)?)
+    mount_change("/", slave).map_err(|errno| {
+        io::Error::other(format!(
+            "one was made, and is cut off from the host's mounts: {errno}"
+        ))
+    })
 }
 
 /// Whether mounts of the host spread to other namespaces, as far as its root tells.
@@ -22,7 +26,11 @@ pub(super) fn root_is_shared() -> bool {
     // The root is among the first lines; a host may have thousands.
     let mut head = [0; 4096];
     let read = File::open("/proc/self/mountinfo").and_then(|mut file| file.read(&mut head));
-    let text = String::from_utf8_lossy(head.get(..read.unwrap_or(0)).unwrap_or_default());
+    let Ok(read) = read else {
+        // Without /proc nothing says otherwise.
+        return true;
+    };
+    let text = String::from_utf8_lossy(head.get(..read).unwrap_or_default());
     let mut roots = text
         .lines()
         .filter(|line| line.split(' ').nth(4) == Some("/"));

@@ -59,11 +59,12 @@ pub(super) fn held() -> CapabilitySet {
 /// When the system refuses.
 pub(super) fn keep(kept: CapabilitySet) -> io::Result<()> {
     let before = capabilities(None)?;
+    let mut bounded = Ok(());
     if before.effective.contains(CapabilitySet::SETPCAP) {
         for one in (CapabilitySet::all() - kept).iter() {
             // Those that this kernel does not know are not in the set.
             if capability_is_in_bounding_set(one).unwrap_or(false) {
-                remove_capability_from_bounding_set(one)?;
+                bounded = bounded.and(remove_capability_from_bounding_set(one));
             }
         }
     }
@@ -78,7 +79,7 @@ pub(super) fn keep(kept: CapabilitySet) -> io::Result<()> {
     if after != before {
         set_capabilities(None, after)?;
     }
-    Ok(())
+    Ok(bounded?)
 }
 
 /// The names of the capabilities in a set, as the kernel has them.

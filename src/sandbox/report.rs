@@ -55,6 +55,11 @@ impl Report {
             on(self.landlock),
             on(self.mount_namespace)
         );
+        if self.private_mounts {
+            log::info!(
+                "The host's root is private, so that later mounts would not arrive in a mount namespace of the daemon's own"
+            );
+        }
         for (group, names) in &self.capabilities {
             let names = if names.is_empty() {
                 "none".to_owned()

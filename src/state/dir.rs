@@ -38,6 +38,16 @@ pub enum StateError {
         /// Its owner.
         owner: u32,
     },
+    /// Something else is kept there, which an orderly end must not meet.
+    #[error(
+        "The state directory {path} holds {name}, which is none of a daemon's state; name a directory that is for state alone"
+    )]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        name: String,
+    },
     /// The system refused.
     #[error("Cannot keep state in {path}; check that it can be written and has room")]
     Failed {
@@ -101,6 +111,7 @@ impl StateDir {
                 owner,
             });
         }
+        holds_state_alone(path)?;
         let start = Instant::now();
         loop {
             match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
@@ -195,23 +206,40 @@ impl StateDir {
         }
     }
 
-    /// Removes everything, at an orderly end: nobody is to go on.
+    /// Removes all files of state, at an orderly end: nobody is to go on.
     pub fn empty(&self) {
         let Ok(entries) = fs::read_dir(&self.path) else {
             return;
         };
         for entry in entries.flatten() {
-            let path = entry.path();
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed = match is_dir {
-                true => fs::remove_dir_all(&path),
-                false => fs::remove_file(&path),
-            };
-            if let Err(error) = removed {
-                log::warn!("Cannot remove {}: {error}", path.display());
+            if let Some(name) = entry.file_name().to_str()
+                && is_state(name)
+            {
+                self.remove(name);
             }
         }
     }
+}
+
+/// Refuses a directory in which somebody keeps something else.
+fn holds_state_alone(path: &Path) -> Result<(), StateError> {
+    let failed = |source| StateError::failed(path, source);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if !name.to_str().is_some_and(is_state) {
+            return Err(StateError::Shared {
+                path: path.to_owned(),
+                name: name.to_string_lossy().into_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file of this name is one of state's.
+fn is_state(name: &str) -> bool {
+    let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
+    matches!(name, "daemon.json" | "session" | "requests") || name.starts_with("mount-")
 }
 
 /// How files of state are opened: for this user alone, since configurations hold
@@ -248,16 +276,32 @@ mod tests {
     fn files_are_private_whole_and_gone_when_emptied() {
         let home = tempfile::tempdir().unwrap();
         let dir = StateDir::open(&home.path().join("state")).unwrap();
-        assert_eq!(dir.read("a").unwrap(), None);
-        dir.replace("a", b"one").unwrap();
-        dir.replace("a", b"two").unwrap();
-        assert_eq!(dir.read("a").unwrap().unwrap(), b"two");
-        let mode = fs::metadata(dir.file("a")).unwrap().mode();
+        let name = "mount-2.json";
+        assert_eq!(dir.read(name).unwrap(), None);
+        dir.replace(name, b"one").unwrap();
+        dir.replace(name, b"two").unwrap();
+        assert_eq!(dir.read(name).unwrap().unwrap(), b"two");
+        let mode = fs::metadata(dir.file(name)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
-        fs::write(dir.file("b.new"), b"torn").unwrap();
-        fs::create_dir(dir.file("queues")).unwrap();
-        assert_eq!(dir.names().unwrap(), ["a", "queues"]);
+        fs::write(dir.file("session.new"), b"torn").unwrap();
+        fs::write(dir.file("requests"), b"").unwrap();
+        assert_eq!(dir.names().unwrap(), [name, "requests"]);
         dir.empty();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_others_keep_in_a_directory_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("keys");
+        let dir = StateDir::open(&path).unwrap();
+        fs::write(path.join("secret"), b"mine").unwrap();
+        fs::create_dir(path.join("more")).unwrap();
+        dir.empty();
+        assert_eq!(fs::read(path.join("secret")).unwrap(), b"mine");
+        assert!(path.join("more").exists());
+        drop(dir);
+        let refused = StateDir::open(&path).unwrap_err();
+        assert!(matches!(refused, StateError::Shared { .. }), "{refused}");
     }
 }

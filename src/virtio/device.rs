@@ -101,6 +101,7 @@ impl Device {
         let (Some(queue), Some(ring)) = (self.queues.get(index), self.rings.get(index)) else {
             return;
         };
+        queue.set_left(Vec::new());
         let memory = self.memory.memory();
         let (place, state) = {
             let vring = ring.get_ref();
@@ -164,14 +165,20 @@ impl Device {
         for queue in &self.queues {
             queue.flight.close(now);
         }
-        for ring in &self.rings {
-            ring.end_record();
+        for (queue, ring) in self.queues.iter().zip(&self.rings) {
+            if queue.has_left() {
+                // The next connection finds it in the record.
+                ring.track(None);
+            } else {
+                ring.end_record();
+            }
         }
     }
 
     /// Waits until nothing of a queue is under way, for as long as stops may take.
     pub(super) fn stop(&self, index: usize) {
         if let (Some(queue), Some(ring)) = (self.queues.get(index), self.rings.get(index)) {
+            queue.serve_left(ring, &mut Vec::new());
             queue.flight.stop(self.stop_deadline());
             ring.end_record();
         }

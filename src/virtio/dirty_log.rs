@@ -11,8 +11,12 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
 
 use super::chain::Range;
+use crate::fuse::{MAX_READ, REPLY_HEADER_LEN};
 
 const PAGE: u64 = 4096;
+
+/// No reply has more bytes.
+const LONGEST: u64 = MAX_READ as u64 + REPLY_HEADER_LEN as u64;
 
 /// Pages of a byte.
 const PAGES: u64 = 8;
@@ -54,10 +58,13 @@ impl DirtyLog {
         }
     }
 
-    /// Marks the pages of some ranges.
+    /// Marks the pages of some ranges, as far as the longest reply goes.
     pub(super) fn mark_ranges(&self, ranges: &[Range]) {
+        let mut left = LONGEST;
         for &(address, len) in ranges {
-            self.mark(address.0, len.into());
+            let here = left.min(len.into());
+            self.mark(address.0, here);
+            left -= here;
         }
     }
 

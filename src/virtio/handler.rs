@@ -131,6 +131,13 @@ impl VhostUserBackendReqHandlerMut for Handler {
         self.features = 0;
         self.update_log();
         self.device.stop_all();
+        for ring in &self.device.rings {
+            ring.set_queue_ready(false);
+            ring.set_kick(None);
+            ring.set_call(None);
+            ring.set_queue_next_avail(0);
+            ring.set_queue_next_used(0);
+        }
         Ok(())
     }
 

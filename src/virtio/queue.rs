@@ -104,15 +104,26 @@ impl Queue {
         *self.left.lock() = heads;
     }
 
-    /// Serves what an earlier process left.
+    /// Whether something of an earlier process is still to be served.
+    pub(super) fn has_left(&self) -> bool {
+        !self.left.lock().is_empty()
+    }
+
+    /// Serves what an earlier process left, if the ring runs.
     fn serve_again(&self, vring: &Ring, request: &mut Vec<u8>) {
-        let left = {
+        let runs = {
             let state = vring.get_ref();
-            if !state.is_enabled() || !state.get_queue().ready() {
-                return;
-            }
-            std::mem::take(&mut *self.left.lock())
+            state.is_enabled() && state.get_queue().ready()
         };
+        if runs {
+            self.serve_left(vring, request);
+        }
+    }
+
+    /// Serves what an earlier process left, also in a ring that is being stopped:
+    /// where it goes on these are not looked for any more.
+    pub(super) fn serve_left(&self, vring: &Ring, request: &mut Vec<u8>) {
+        let left = std::mem::take(&mut *self.left.lock());
         for head in left {
             let memory = self.memory.memory();
             let chain = {

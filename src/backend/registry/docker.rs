@@ -179,6 +179,12 @@ async fn run(program: &str, key: &str) -> Result<Option<Credential>, NoToken> {
     };
     let answer = match crate::runtime::starter() {
         Some(starter) => starter.spawn(asking).await,
+        None if crate::threads::are_restricted() => {
+            return Err(failed(
+                "was not named in docker's configuration when the daemon started; start it again"
+                    .into(),
+            ));
+        }
         None => Ok(asking.await),
     };
     let answer = answer.map_err(|_| failed("was given up".into()))?;

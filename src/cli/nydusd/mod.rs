@@ -49,7 +49,7 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
     let plan = match &mode {
         // Kata mounts a directory beside the images.
         Some(Mode::Virtiofs(_)) => Plan::machine(level, true),
-        _ => Plan::host(level),
+        _ => Plan::host(level, true),
     };
     let sandbox = sandbox_options::start(plan, docker_config())?;
     start_log(&global)?;

@@ -60,7 +60,7 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
     }
     let few = descriptors::limit(line.rlimit_nofile);
     // Before there are threads.
-    modcaps::apply(&line.modcaps)?;
+    let has_all = modcaps::apply(&line.modcaps)?;
     let sandbox = sandbox_options::start(line.confine.plan(), None)?;
     start_log(&line);
     let ignored = line.without_effect.given();
@@ -68,6 +68,9 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
         log::warn!("Options that do nothing here: {}", ignored.join(" "));
     }
     few.inspect(|few| log::warn!("{few}"));
+    if !has_all {
+        log::warn!("--modcaps: this process has not all capabilities that are asked for");
+    }
     sandbox.log();
     serve(&line, sandbox)
 }

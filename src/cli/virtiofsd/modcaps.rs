@@ -7,9 +7,11 @@ use crate::cli::Failure;
 /// Takes what the lists name with a minus from the calling thread and from all that
 /// it starts; call it before there are others.
 ///
+/// Returns whether all that are named with a plus are there.
+///
 /// # Errors
 /// When a list cannot be read or the system refuses.
-pub(super) fn apply(lists: &[String]) -> Result<(), Failure> {
+pub(super) fn apply(lists: &[String]) -> Result<bool, Failure> {
     let mut dropped = CapabilitySet::empty();
     let mut wanted = CapabilitySet::empty();
     for item in lists.iter().flat_map(|list| list.split(':')) {
@@ -27,12 +29,9 @@ pub(super) fn apply(lists: &[String]) -> Result<(), Failure> {
             named(name).ok_or_else(|| format!("--modcaps: no capability is named {name:?}"))?;
     }
     let before = capabilities(None)?;
-    let missing = wanted - dropped - before.effective;
-    if !missing.is_empty() {
-        log::warn!("--modcaps: this process has not all capabilities that are asked for");
-    }
+    let all = (wanted - dropped - before.effective).is_empty();
     if dropped.is_empty() {
-        return Ok(());
+        return Ok(all);
     }
     let after = CapabilitySets {
         effective: before.effective - dropped,
@@ -40,7 +39,8 @@ pub(super) fn apply(lists: &[String]) -> Result<(), Failure> {
         inheritable: before.inheritable - dropped,
     };
     set_capabilities(None, after)
-        .map_err(|error| format!("--modcaps: the system refuses: {error}").into())
+        .map_err(|error| format!("--modcaps: the system refuses: {error}"))?;
+    Ok(all)
 }
 
 fn named(name: &str) -> Option<CapabilitySet> {

@@ -67,6 +67,7 @@ impl PassthroughFs {
     ) -> Result<Reply, Errno> {
         let handle = self.file(file.node, file.handle, libc::O_WRONLY)?;
         if caller.again && handle.appends {
+            let _plain = plain_if(kill, &handle)?;
             return self.append_again(file.node, &handle, offset, data);
         }
         let mut done = 0;

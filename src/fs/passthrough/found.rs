@@ -53,10 +53,13 @@ impl<'a> Finder<'a> {
         parent: Option<&Inode>,
     ) -> Option<(OwnedFd, Stat)> {
         let by_handle = self.by_handle(record);
-        by_handle.or_else(|| {
-            let fd = host::find(parent?.directory().ok()?, &record.name).ok()?;
-            Self::check(record, fd, false)
-        })
+        by_handle.or_else(|| Self::by_name(record, parent))
+    }
+
+    /// Finds a node by its name alone.
+    pub(super) fn by_name(record: &Record, parent: Option<&Inode>) -> Option<(OwnedFd, Stat)> {
+        let fd = host::find(parent?.directory().ok()?, &record.name).ok()?;
+        Self::check(record, fd, false)
     }
 
     fn by_handle(&mut self, record: &Record) -> Option<(OwnedFd, Stat)> {

@@ -20,6 +20,10 @@ use crate::state::{Saved, Slot as Place, Slots};
 /// Node ids have 40 bits, which is what the tree of mounts leaves.
 const LAST: u64 = (1 << 40) - 1;
 
+/// How often the nodes that were not found are looked for in directories that were:
+/// a guest can nest directories against the order in which it looked them up.
+const PASSES: usize = 100;
+
 /// What makes a node: device, mount and inode number. The descriptor keeps all
 /// three from being used again.
 type Key = (u64, u64, u64);
@@ -164,7 +168,9 @@ impl Inodes {
         }
         let mut finder = Finder::new(self.root.fd(), root.key.1, before.key.1);
         let mut done = Recovered::default();
-        loop {
+        // A directory is looked up before what is in it, unless that was moved there.
+        records.sort_unstable_by_key(|(_, record)| record.id);
+        for pass in 0..PASSES {
             let left = records.len();
             records.retain(|(place, record)| {
                 let parent = match record.parent {
@@ -172,7 +178,12 @@ impl Inodes {
                     parent => table.nodes.get(&parent).map(|node| &node.inode),
                 };
                 let parent = parent.map(Arc::clone);
-                let Some((fd, stat)) = finder.find(record, parent.as_deref()) else {
+                // Handles lead there at once or never.
+                let found = match pass {
+                    0 => finder.find(record, parent.as_deref()),
+                    _ => Finder::by_name(record, parent.as_deref()),
+                };
+                let Some((fd, stat)) = found else {
                     return true;
                 };
                 let Ok(fd) = Held::new(fd) else {
