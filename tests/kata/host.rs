@@ -204,3 +204,30 @@ fn owners_are_shown_under_the_ids_of_a_user_namespace() {
         assert!(answer.message().contains("id_mapping"), "{answer:?}");
     }
 }
+
+/// The threads that answer the kernel may do what directories need.
+#[test]
+fn directories_can_be_read_on_the_host() {
+    if !is_possible() {
+        println!("SKIPPED: needs root and /dev/fuse");
+        return;
+    }
+    let shared = tempfile::tempdir().unwrap();
+    fs::write(shared.path().join("file"), "content").unwrap();
+    let mut mounted = Mounted::new(&[]);
+    let (api, path) = (mounted.api(), mounted.path());
+    let source = serde_json::json!({
+        "fs_type": "passthrough_fs", "source": shared.path(), "config": "",
+    });
+    assert_done(&Client::Go.mount(&api, "/dir", &source.to_string()));
+    let dir = path.join("dir");
+    assert_eq!(names(&dir), ["file"]);
+    assert_eq!(fs::read_to_string(dir.join("file")).unwrap(), "content");
+    assert_eq!(fs::metadata(dir.join("file")).unwrap().len(), 7);
+    fs::write(shared.path().join("later"), "").unwrap();
+    assert_eq!(names(&dir), ["file", "later"]);
+    let refused = fs::write(dir.join("new"), "").unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EROFS));
+    assert_done(&ask(&api, "PUT", "/api/v1/daemon/exit", ""));
+    assert_eq!(mounted.child.wait().unwrap().code(), Some(0));
+}
