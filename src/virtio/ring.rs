@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use rustix::fs::OFlags;
@@ -28,8 +29,39 @@ pub(super) struct Ring {
 /// What is kept beside the rings.
 #[derive(Default)]
 struct Kept {
-    tracker: ArcSwapOption<Tracker>,
-    log: ArcSwapOption<DirtyLog>,
+    tracker: Watched<Tracker>,
+    log: Watched<DirtyLog>,
+}
+
+/// Something that is mostly not there, which is cheap to see.
+struct Watched<T> {
+    there: AtomicBool,
+    what: ArcSwapOption<T>,
+}
+
+impl<T> Default for Watched<T> {
+    fn default() -> Self {
+        Self {
+            there: AtomicBool::new(false),
+            what: ArcSwapOption::empty(),
+        }
+    }
+}
+
+impl<T> Watched<T> {
+    fn swap(&self, what: Option<Arc<T>>) -> Option<Arc<T>> {
+        let there = what.is_some();
+        let before = self.what.swap(what);
+        self.there.store(there, Ordering::SeqCst);
+        before
+    }
+
+    fn get(&self) -> Option<Arc<T>> {
+        if !self.there.load(Ordering::Acquire) {
+            return None;
+        }
+        self.what.load_full()
+    }
 }
 
 impl<'a> VringStateGuard<'a, Memory> for Ring {
@@ -147,7 +179,7 @@ impl VringT<Memory> for Ring {
 impl Ring {
     /// Has the record kept from now on, or no longer.
     pub(super) fn track(&self, tracker: Option<Tracker>) {
-        self.kept.tracker.store(tracker.map(Arc::new));
+        drop(self.kept.tracker.swap(tracker.map(Arc::new)));
     }
 
     /// Ends the record in order: nothing is under way.
@@ -159,19 +191,19 @@ impl Ring {
 
     /// Has pages that are written logged from now on, or no longer.
     pub(super) fn log_to(&self, log: Option<Arc<DirtyLog>>) {
-        self.kept.log.store(log);
+        drop(self.kept.log.swap(log));
     }
 
     /// Notes that a head was taken. The ring's lock is held.
     pub(super) fn took(&self, head: u16) {
-        if let Some(tracker) = &*self.kept.tracker.load() {
+        if let Some(tracker) = self.kept.tracker.get() {
             tracker.take(head);
         }
     }
 
     /// Notes which request stands behind a head.
     pub(super) fn identify(&self, head: u16, request: &[u8]) {
-        if let Some(tracker) = &*self.kept.tracker.load() {
+        if let Some(tracker) = self.kept.tracker.get() {
             tracker.identify(head, request);
         }
     }
@@ -179,14 +211,14 @@ impl Ring {
     /// Notes that `ranges` were written to: all of them, since a read that failed may
     /// have left bytes behind its reply.
     pub(super) fn wrote(&self, ranges: &[Range]) {
-        if let Some(log) = &*self.kept.log.load() {
+        if let Some(log) = self.kept.log.get() {
             log.mark_ranges(ranges);
         }
     }
 
     /// Notes that something was written to the used ring.
     pub(super) fn wrote_used_ring(&self, state: &VringState<Memory>) {
-        if let Some(log) = &*self.kept.log.load() {
+        if let Some(log) = self.kept.log.get() {
             log.mark_used_ring(state.get_queue());
         }
     }
@@ -232,12 +264,12 @@ impl Ring {
         head: u16,
         len: u32,
     ) -> Result<(), Error> {
-        let tracker = self.kept.tracker.load();
-        if let Some(tracker) = &*tracker {
+        let tracker = self.kept.tracker.get();
+        if let Some(tracker) = &tracker {
             tracker.give_back(head);
         }
         let added = state.add_used(head, len);
-        if let Some(tracker) = &*tracker {
+        if let Some(tracker) = &tracker {
             tracker.given_back(head, state.get_queue().next_used());
         }
         self.wrote_used_ring(state);

@@ -15,6 +15,10 @@ use vmm_sys_util::event::{
 use super::device::Device;
 use crate::threads::{self, Kind};
 
+/// Which event it was: somebody wants the thread to look up, or the guest kicked.
+const WOKEN: u64 = 0;
+const KICKED: u64 = 1;
+
 /// What one thread waits for.
 struct Wait {
     epoll: Epoll,
@@ -108,7 +112,7 @@ impl Wait {
         let flags = EventFlag::NONBLOCK | EventFlag::CLOEXEC;
         let (woken, wake) = new_event_consumer_and_notifier(flags)?;
         let epoll = Epoll::new()?;
-        let event = EpollEvent::new(EventSet::IN, 0);
+        let event = EpollEvent::new(EventSet::IN, WOKEN);
         epoll.ctl(ControlOperation::Add, woken.as_raw_fd(), event)?;
         Ok(Self {
             epoll,
@@ -119,7 +123,7 @@ impl Wait {
     }
 
     fn add(&self, kick: i32) -> io::Result<()> {
-        let event = EpollEvent::new(EventSet::IN, 0);
+        let event = EpollEvent::new(EventSet::IN, KICKED);
         match self.epoll.ctl(ControlOperation::Add, kick, event) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(()),
@@ -143,18 +147,28 @@ fn serve(device: &Device, index: usize, wait: &Wait) {
     let mut request = Vec::new();
     let mut events = [EpollEvent::default(); 2];
     while !wait.ending.load(Ordering::Acquire) {
-        match wait.epoll.wait(-1, &mut events) {
+        let count = match wait.epoll.wait(-1, &mut events) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
                 log::error!("Queue {index} is served no more, its events cannot be had: {error}");
                 return;
             }
-            Ok(_) => {}
+            Ok(count) => count,
+        };
+        let Some(ring) = device.rings.get(index) else {
+            return;
+        };
+        // Reading an event that was not notified costs as much as one that was.
+        for event in events.iter().take(count) {
+            if event.data() == KICKED {
+                // It cannot fail, and is only to be quiet again.
+                let _ = ring.read_kick();
+            } else {
+                let _ = wait.woken.consume();
+            }
         }
-        // It may not be the one that was notified.
-        let _ = wait.woken.consume();
-        let enabled = device.rings.get(index).map(VringT::read_kick);
-        if matches!(enabled, Some(Ok(true))) {
+        let enabled = ring.get_ref().is_enabled();
+        if enabled {
             device.process(index, &mut request);
         }
     }
