@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::readers::{Tally, read, read_all_right};
+use crate::readers::{READERS, Tally, read, read_all_right};
 use crate::rig::{PASSWORD, Rig, USER, guest, tokens};
 use crate::support::dice::Dice;
 use crate::support::registry::{Auth, Fault, On, Redirect, Settings, What};
@@ -104,7 +104,12 @@ fn round(rig: &Rig, seed: u64, number: u64) -> (Value, Tally) {
         }
     }
     rig.mend();
-    let good = read_all_right(rig, &mut guest, &rig.pieces(&mut dice));
+    // A fetch that the faults left hanging may still fail those who wait for it.
+    let pieces = rig.pieces(&mut dice);
+    let settling = read(rig, &mut guest, &pieces, Duration::MAX);
+    assert!(settling.errors <= READERS, "{settling:?} at a good source");
+    let faulty = faulty.and(settling);
+    let good = read_all_right(rig, &mut guest, &pieces);
     let log = daemon.complaints();
     assert!(
         !log.contains("panicked") && !log.contains(PASSWORD),

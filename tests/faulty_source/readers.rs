@@ -8,7 +8,7 @@ use crate::support::session::Session;
 use crate::support::session::wire::{Body, op};
 
 /// Reads that are under way at once.
-const READERS: usize = 8;
+pub(crate) const READERS: usize = 8;
 
 /// What a busy machine may add to a deadline.
 const SLACK: Duration = Duration::from_millis(1500);
