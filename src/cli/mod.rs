@@ -168,6 +168,9 @@ fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
         return virtiofsd::run(name.into_iter().chain(arguments).collect());
     }
     logging::start(cli.log_level, cli.log_format, sink);
+    if sandbox.is_some() {
+        logging::take_panics();
+    }
     match (cli.command, sandbox) {
         (Command::Serve(arguments), Some(sandbox)) => serve::run(&arguments, sandbox),
         (Command::Mount(arguments), Some(sandbox)) => mount::run(&arguments, sandbox),
