@@ -67,6 +67,12 @@ impl Server {
         }
     }
 
+    /// Goes on with the session that the file system says there was last: it was given
+    /// another one's.
+    pub fn resume(&self) {
+        self.options.store(self.fs.agreement(), Ordering::Relaxed);
+    }
+
     /// Carries out one request, whose bytes must be private to the caller, and
     /// writes the reply to `out`, which is used up.
     ///

@@ -34,6 +34,7 @@ const HEAD_LEN: usize = 24;
 /// A vhost-user-fs device during one connection.
 pub(super) struct Device {
     pub(super) memory: Memory,
+    pub(super) server: Arc<Server>,
     queues: Vec<Queue>,
     pub(super) rings: Vec<Ring>,
     pub(super) queue_size: u16,
@@ -78,6 +79,7 @@ impl Device {
         let own = own.map(|dir| OwnRecord::open(dir, count, options.queue_size));
         Ok(Self {
             memory,
+            server: Arc::clone(server),
             queues,
             rings: rings.map_err(io::Error::other)?,
             queue_size: options.queue_size,

@@ -1,16 +1,25 @@
 //! Handing the device's state to a VMM that moves or saves its guest
 //! (vhost-user specification, "Migrating back-end state"): the VMM gives a pipe, which
-//! a thread writes or reads, and asks afterwards how it went.
+//! a thread writes or reads, and asks afterwards how it went. The thread ends with the
+//! connection, whatever becomes of the pipe.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use vhost::vhost_user::message::VhostTransferStateDirection as Direction;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 /// Longest state that is read, in bytes.
 const MAX: u64 = 1 << 30;
+
+/// Which event it was: the pipe is ready, or the connection ended.
+const READY: u64 = 0;
+const ENDED: u64 = 1;
 
 /// What has a state that goes with a guest.
 pub trait DeviceState: Send + Sync + 'static {
@@ -20,42 +29,60 @@ pub trait DeviceState: Send + Sync + 'static {
     /// When it cannot be written, or what is there cannot go with a guest.
     fn save(&self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Reads a state in place of the one that is there.
+    /// Reads a state in place of the one that is there, up to the end. When it fails,
+    /// the one that is there goes on.
     ///
     /// # Errors
     /// When it is none, or what it names is not there.
     fn load(&self, from: &mut dyn Read) -> io::Result<()>;
 }
 
-/// A transfer that is under way or done.
+/// A transfer that is under way or done. Dropped, it is waited for: the connection
+/// must be closed then, so that it cannot wait for the VMM.
 #[derive(Default)]
-pub(super) struct Transfer(Option<JoinHandle<io::Result<()>>>);
+pub(super) struct Transfer {
+    thread: Option<JoinHandle<io::Result<()>>>,
+    /// Whose end ends a transfer.
+    connection: Option<UnixStream>,
+}
 
 impl Transfer {
-    /// Begins to write or read the state.
+    /// Has transfers end with a connection.
+    pub(super) fn watch(&mut self, connection: UnixStream) {
+        self.connection = Some(connection);
+    }
+
+    /// Begins to write or read the state; `loaded` is called when another one is there.
     ///
     /// # Errors
-    /// When one is under way, or there are no more threads.
+    /// When one is under way, or there are no more threads or descriptors.
     pub(super) fn begin(
         &mut self,
         state: &Arc<dyn DeviceState>,
         direction: Direction,
-        mut file: File,
+        file: File,
+        loaded: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        if self.0.as_ref().is_some_and(|thread| !thread.is_finished()) {
+        let under_way = |thread: &JoinHandle<_>| !thread.is_finished();
+        if self.thread.as_ref().is_some_and(under_way) {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         let state = Arc::clone(state);
+        let mut pipe = Pipe::new(file, direction, self.connection.as_ref())?;
         let work = move || match direction {
             Direction::SAVE => {
-                let mut out = io::BufWriter::new(file);
+                let mut out = io::BufWriter::new(pipe);
                 state.save(&mut out)?;
                 out.flush()
             }
-            Direction::LOAD => state.load(&mut Read::by_ref(&mut file).take(MAX)),
+            Direction::LOAD => {
+                state.load(&mut Read::by_ref(&mut pipe).take(MAX))?;
+                loaded();
+                Ok(())
+            }
         };
         let thread = std::thread::Builder::new().name("device-state".to_owned());
-        self.0 = Some(thread.spawn(work)?);
+        self.thread = Some(thread.spawn(work)?);
         Ok(())
     }
 
@@ -64,11 +91,92 @@ impl Transfer {
     /// # Errors
     /// What it failed with, or that there was none.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        let thread = self.0.take();
+        let thread = self.thread.take();
         let thread = thread.ok_or_else(|| io::Error::other("no state was transferred"))?;
         let result = thread.join();
         result
             .unwrap_or_else(|_| Err(io::Error::other("the transfer panicked")))
             .inspect_err(|error| log::error!("The device's state was not transferred: {error}"))
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            // It is in the log.
+            let _ = self.end();
+        }
+    }
+}
+
+/// A VMM's pipe, waited for no longer than the connection lasts.
+struct Pipe {
+    file: File,
+    epoll: Epoll,
+    /// Whether it can be waited for: a file on a disk cannot.
+    waits: bool,
+}
+
+impl Pipe {
+    fn new(
+        file: File,
+        direction: Direction,
+        connection: Option<&UnixStream>,
+    ) -> io::Result<Self> {
+        fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::NONBLOCK)?;
+        let epoll = Epoll::new()?;
+        let ready = match direction {
+            Direction::SAVE => EventSet::OUT,
+            Direction::LOAD => EventSet::IN,
+        };
+        let event = EpollEvent::new(ready, READY);
+        let waits = match epoll.ctl(ControlOperation::Add, file.as_raw_fd(), event) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
+            Err(error) => return Err(error),
+        };
+        if let Some(connection) = connection {
+            // A hang-up is told without being asked for.
+            let event = EpollEvent::new(EventSet::empty(), ENDED);
+            epoll.ctl(ControlOperation::Add, connection.as_raw_fd(), event)?;
+        }
+        Ok(Self { file, epoll, waits })
+    }
+
+    /// Carries out `call` when the pipe is ready for it.
+    fn when_ready<T>(&mut self, mut call: impl FnMut(&mut File) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            let mut events = [EpollEvent::default(); 2];
+            let patience = if self.waits { -1 } else { 0 };
+            let count = match self.epoll.wait(patience, &mut events) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            let mut told = events.iter().take(count);
+            if told.any(|event| event.data() == ENDED) {
+                let text = "the connection ended in the middle of it";
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+            }
+            match call(&mut self.file) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.when_ready(|file| file.read(bytes))
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.when_ready(|file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

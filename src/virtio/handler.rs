@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use vhost::VhostUserMemoryRegionBase;
@@ -58,6 +59,11 @@ impl Handler {
             state,
             transfer: Transfer::default(),
         }
+    }
+
+    /// Tells it which connection it is for.
+    pub(super) fn watch(&mut self, connection: UnixStream) {
+        self.transfer.watch(connection);
     }
 
     fn ring(&self, index: u32) -> Result<(usize, &Ring)> {
@@ -341,7 +347,15 @@ impl VhostUserBackendReqHandlerMut for Handler {
         let Some(state) = &self.state else {
             return Err(unsupported("no state is kept"));
         };
-        let begun = self.transfer.begin(state, direction, fd);
+        // What requests change meanwhile would be half in it.
+        if self.device.rings.iter().any(Ring::is_served) {
+            let refused = io::Error::other("its queues are not stopped");
+            log::error!("The device's state is not transferred: {refused}");
+            return Err(Error::ReqHandlerError(refused));
+        }
+        let server = Arc::clone(&self.device.server);
+        let loaded = move || server.resume();
+        let begun = self.transfer.begin(state, direction, fd, loaded);
         begun.map_err(Error::ReqHandlerError)?;
         Ok(None)
     }

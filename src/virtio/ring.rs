@@ -242,6 +242,12 @@ impl Ring {
         Ok(())
     }
 
+    /// Whether what the guest puts into it is carried out.
+    pub(super) fn is_served(&self) -> bool {
+        let state = self.get_ref();
+        state.is_enabled() && state.get_queue().ready()
+    }
+
     /// Interrupts the guest: a process that put something into the used ring may have
     /// been killed before it did.
     pub(super) fn remind(&self) {

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -221,11 +221,12 @@ fn connection(
     };
     let stream = requests.try_clone_connection();
     let stream = stream.map_err(|error| failed(error.to_string()))?;
-    shutdown.set_connection(Some(
-        stream
-            .try_clone()
-            .map_err(|error| failed(error.to_string()))?,
-    ));
+    let clone = || stream.try_clone().map_err(|error| failed(error.to_string()));
+    shutdown.set_connection(Some(clone()?));
+    handler
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .watch(clone()?);
     log::info!("A VMM connected to {}", options.socket.display());
     let talk = || loop {
         if let Err(error) = requests.handle_request() {

@@ -1,6 +1,7 @@
 //! The device's state goes through a pipe (check 31 of Kata's contract).
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -75,9 +76,18 @@ impl Device {
         }
     }
 
-    fn guest(&self) -> Session {
+    fn running(&self) -> Session {
         let socket = self.dir.path().join("fs.sock");
         Session::mount(&socket, &config(Style::Available)).unwrap()
+    }
+
+    /// A guest whose queues are stopped.
+    fn guest(&self) -> Session {
+        let mut guest = self.running();
+        for queue in 0..guest.frontend.queues.len() {
+            guest.frontend.stop(queue).unwrap();
+        }
+        guest
     }
 }
 
@@ -86,6 +96,13 @@ impl Drop for Device {
         self.shutdown.stop();
         self.server.take().unwrap().join().unwrap();
     }
+}
+
+/// Has a transfer begun; whether it was.
+fn begin(guest: &mut Session, direction: Direction, file: OwnedFd) -> bool {
+    let messages = guest.frontend.messages();
+    let given = messages.set_device_state_fd(direction, STOPPED, file.into());
+    given.is_ok_and(|other| other.is_none())
 }
 
 /// Asks for the state; what came, and whether it is all.
@@ -162,4 +179,73 @@ fn one_state_at_a_time_is_transferred() {
     from.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len(), LONG);
     messages.check_device_state().unwrap();
+}
+
+#[test]
+fn queues_must_be_stopped() {
+    let device = Device::new();
+    let mut guest = device.running();
+    let (from, to) = io::pipe().unwrap();
+    assert!(!begin(&mut guest, Direction::SAVE, to.into()));
+    assert!(!begin(&mut guest, Direction::LOAD, from.into()));
+    for queue in 0..guest.frontend.queues.len() {
+        guest.frontend.stop(queue).unwrap();
+    }
+    assert!(load(&mut guest, &[5; 10]));
+}
+
+/// A transfer that the VMM does not go on with, and its end of the pipe.
+fn stuck(device: &Device, direction: Direction) -> (Session, OwnedFd) {
+    *device.state.0.lock().unwrap() = vec![9; LONG];
+    let mut guest = device.guest();
+    let (from, to) = io::pipe().unwrap();
+    let (ours, theirs): (OwnedFd, OwnedFd) = match direction {
+        Direction::SAVE => (from.into(), to.into()),
+        Direction::LOAD => (to.into(), from.into()),
+    };
+    assert!(begin(&mut guest, direction, theirs));
+    (guest, ours)
+}
+
+#[test]
+fn a_pipe_that_is_left_open_does_not_hold_up_the_end() {
+    for direction in [Direction::SAVE, Direction::LOAD] {
+        let device = Device::new();
+        let (mut guest, pipe) = stuck(&device, direction);
+        // The connection's thread waits, too; or ends before it is asked.
+        let asks = thread::spawn(move || {
+            let asked = guest.frontend.messages().check_device_state();
+            assert!(asked.is_err());
+        });
+        drop(device);
+        asks.join().unwrap();
+        drop(pipe);
+    }
+}
+
+#[test]
+fn a_pipe_that_is_left_open_does_not_hold_up_the_next_vmm() {
+    for direction in [Direction::SAVE, Direction::LOAD] {
+        let device = Device::new();
+        let (guest, pipe) = stuck(&device, direction);
+        drop(guest);
+        let before = device.state.0.lock().unwrap().clone();
+        assert_eq!(save(&mut device.guest()), (before, true));
+        drop(pipe);
+    }
+}
+
+#[test]
+fn a_file_is_as_good_as_a_pipe() {
+    let device = Device::new();
+    *device.state.0.lock().unwrap() = vec![7; LONG];
+    let mut guest = device.guest();
+    let mut file = tempfile::tempfile().unwrap();
+    assert!(begin(&mut guest, Direction::SAVE, file.try_clone().unwrap().into()));
+    guest.frontend.messages().check_device_state().unwrap();
+    device.state.0.lock().unwrap().clear();
+    file.rewind().unwrap();
+    assert!(begin(&mut guest, Direction::LOAD, file.into()));
+    guest.frontend.messages().check_device_state().unwrap();
+    assert!(*device.state.0.lock().unwrap() == vec![7; LONG]);
 }
