@@ -11,7 +11,8 @@
 //! A mount's file is there before the guest can see it and goes after it is gone.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,8 @@ pub(super) struct Keeper {
 struct Book {
     whole: Whole,
     mounts: BTreeMap<u32, String>,
+    /// Whether the daemon ends, and leaves nothing behind.
+    closed: bool,
 }
 
 impl Keeper {
@@ -116,6 +119,11 @@ impl Keeper {
         let mut found = None;
         // Before it had begun, no guest could know anything.
         if let Some(whole) = read::<Whole>(&dir, DAEMON)?.filter(|whole| whole.begun) {
+            if !whole.places.are_possible() {
+                let reason = "its places are none of a tree's".to_owned();
+                let path = dir.file(DAEMON);
+                return Err(StateError::Foreign { path, reason });
+            }
             book.whole = whole;
             let mut entries = Vec::new();
             for name in dir.names()? {
@@ -123,6 +131,11 @@ impl Keeper {
                 if number.is_some_and(|rest| rest.ends_with(".json"))
                     && let Some(entry) = read::<Entry>(&dir, &name)?
                 {
+                    if table(entry.number) != name || entry.path.parse::<MountPath>().is_err() {
+                        let (path, number) = (dir.file(&name), entry.number);
+                        let reason = format!("it is about mount {number} at {:?}", entry.path);
+                        return Err(StateError::Foreign { path, reason });
+                    }
                     book.mounts.insert(entry.number, entry.path.clone());
                     entries.push(entry);
                 }
@@ -162,6 +175,46 @@ impl Keeper {
             return Ok(());
         }
         self.write(DAEMON, whole)
+    }
+
+    /// Hands each file that another daemon needs to go on, with its name, to `take`.
+    /// Nothing is removed meanwhile.
+    pub(super) fn hand_over<E: From<StateError>>(
+        &self,
+        mut take: impl FnMut(&str, &Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let book = self.book.lock();
+        for name in self.dir.names()? {
+            // What a mount left that is gone is nobody's.
+            let goes = match owner(&name) {
+                Some(Owner::Daemon) => true,
+                Some(Owner::Mount(number)) => book.mounts.contains_key(&number),
+                None => false,
+            };
+            if goes {
+                take(&name, &self.dir.file(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with what another one, in the incoming directory, took charge of.
+    pub(super) fn adopt(&self, incoming: Self) -> Result<(), StateError> {
+        let mut book = self.book.lock();
+        if book.closed {
+            let ends = io::Error::other("the daemon ends");
+            return Err(StateError::failed(self.dir.path(), ends));
+        }
+        self.dir.adopt_incoming()?;
+        *book = incoming.book.into_inner();
+        Ok(())
+    }
+
+    /// Removes all that is written down: the daemon ends.
+    pub(super) fn close(&self) {
+        let mut book = self.book.lock();
+        book.closed = true;
+        self.dir.empty();
     }
 
     /// Writes a mount down that is about to be made.
@@ -221,6 +274,9 @@ impl Keeper {
     }
 }
 
+/// The mount itself.
+const TABLE: &str = "json";
+
 /// Nodes of an image that the guest holds.
 pub(super) const NODES: &str = "nodes";
 
@@ -235,8 +291,28 @@ const PARTS: [&str; 4] = [NODES, INODES, HANDLES, NUMBERS];
 /// The table of what changes with requests.
 pub(super) const SESSION: &str = "session";
 
-fn table(number: u32) -> String {
-    name(number, "json")
+/// Whom a file is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Owner {
+    Daemon,
+    Mount(u32),
+}
+
+/// Whom a file of this name is about; none if a daemon that goes on has no use for it.
+pub(super) fn owner(name: &str) -> Option<Owner> {
+    if matches!(name, DAEMON | SESSION) {
+        return Some(Owner::Daemon);
+    }
+    let (number, part) = name.strip_prefix("mount-")?.split_once('.')?;
+    let known = part == TABLE || PARTS.contains(&part);
+    let number = number.parse::<u32>().ok().filter(|_| known)?;
+    // As it is written, and in no other way.
+    (self::name(number, part) == name).then_some(Owner::Mount(number))
+}
+
+/// The name of a mount's table.
+pub(super) fn table(number: u32) -> String {
+    name(number, TABLE)
 }
 
 fn name(number: u32, part: &str) -> String {

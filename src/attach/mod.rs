@@ -7,6 +7,9 @@
 //!   says.
 //! * `keeper` writes down what is mounted, for a daemon that is started after this
 //!   one was killed, and `restore` brings it back.
+//! * `transfer` hands what is written down over to a daemon that serves the same guest
+//!   elsewhere or later, in the form of `stream`, and takes it over from one; `named`
+//!   is for what the command line mounts.
 //! * `open` makes an image ready to be served out of a request, `directory` a
 //!   directory of the host.
 //!
@@ -16,9 +19,12 @@
 
 mod directory;
 mod keeper;
+mod named;
 mod open;
 mod restore;
 mod rules;
+mod stream;
+mod transfer;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -28,9 +34,11 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use self::keeper::{Entry, Keeper};
+use self::named::Named;
 use self::open::Prepared;
 pub use self::open::{AttachError, Served, announce, id_mapping, scope};
 pub use self::rules::{HOST_POLICY, HostRules};
+pub use self::stream::TransferError;
 
 use crate::control::{Daemon, Directory, Instance, MountRefusal, MountRequest, Mounts, Shown};
 use crate::error_chain::chain;
@@ -65,6 +73,8 @@ struct Table {
     pending: HashMap<MountPath, u64>,
     live: HashMap<MountPath, Live>,
     last: u64,
+    /// What a state that is taken over may need again.
+    named: Named,
 }
 
 /// A file system that is ready for its place.
@@ -146,10 +156,14 @@ impl Attacher {
     /// # Errors
     /// When the place is taken.
     pub fn mount_directory(&self, path: &MountPath, fs: PassthroughFs) -> Result<(), AttachError> {
+        if self.keeper.get().is_some() {
+            self.table.lock().named.directory(path, &fs);
+        }
         let Some(fs) = self.take_directory(path, fs) else {
             return Ok(());
         };
         if self.is_restoring() {
+            self.table.lock().named.forget(path);
             log::info!("{path} was unmounted before the daemon was started again");
             return Ok(());
         }
@@ -163,10 +177,14 @@ impl Attacher {
     /// # Errors
     /// When the place is taken.
     pub fn mount_served(&self, path: &MountPath, served: Served) -> Result<(), AttachError> {
+        if self.keeper.get().is_some() {
+            self.table.lock().named.image(path, &served);
+        }
         let Some(served) = self.take_image(path, served) else {
             return Ok(());
         };
         if self.is_restoring() {
+            self.table.lock().named.forget(path);
             log::info!("{path} was unmounted before the daemon was started again");
             return Ok(());
         }
@@ -183,6 +201,7 @@ impl Attacher {
     pub fn remove(&self, path: &MountPath) -> bool {
         let mut table = self.table.lock();
         let awaited = table.pending.remove(path).is_some();
+        table.named.forget(path);
         let removed = self.tree.unmount(path);
         if let Some(keeper) = self.keeper.get() {
             keeper.remove_at(path);

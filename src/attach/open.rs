@@ -102,7 +102,8 @@ pub(super) enum Prepared {
     Directory(Box<PassthroughFs>),
 }
 
-/// An image that can be served.
+/// An image that can be served; clones are the same one.
+#[derive(Clone)]
 pub struct Served {
     /// Its metadata.
     pub image: Arc<Image>,

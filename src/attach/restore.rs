@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::keeper::{Entry, Keeper, SESSION};
 use super::open::{self, AttachError, Prepared, Served};
-use super::{Attacher, Live, Made, finish_aside};
+use super::{Attacher, Live, Made, Table, finish_aside};
 use crate::control::{Kept, MountRequest, Shown};
 use crate::error_chain::chain;
 use crate::fs::GoneFs;
@@ -40,12 +40,7 @@ impl Attacher {
         let keeper = Arc::new(keeper);
         let hears = Arc::clone(&keeper);
         self.tree.on_burial(move |number| hears.remove(number));
-        *self.taken.lock() = found.map(|awaited| Taken {
-            awaited,
-            back: Vec::new(),
-            made: Vec::new(),
-            lost: Vec::new(),
-        });
+        *self.taken.lock() = found.map(Taken::new);
         self.restoring
             .store(self.taken.lock().is_some(), Ordering::Release);
         // Only a second call could find it set.
@@ -58,9 +53,13 @@ impl Attacher {
     /// something that answers ESTALE.
     pub fn restore(&self) {
         let mut taken = self.taken.lock();
-        let (Some(taken), Some(keeper)) = (taken.as_mut(), self.keeper.get()) else {
-            return;
-        };
+        if let (Some(taken), Some(keeper)) = (taken.as_mut(), self.keeper.get()) {
+            self.reopen_requested(keeper, taken);
+        }
+    }
+
+    /// The same for all that is `taken`.
+    pub(super) fn reopen_requested(&self, keeper: &Keeper, taken: &mut Taken) {
         for entry in std::mem::take(&mut taken.awaited) {
             let Some(request) = entry.request.clone() else {
                 taken.awaited.push(entry);
@@ -84,7 +83,11 @@ impl Attacher {
     }
 
     /// An image under the number that it had.
-    fn again(keeper: &Keeper, entry: &Entry, served: Served) -> Result<Made, AttachError> {
+    pub(super) fn again(
+        keeper: &Keeper,
+        entry: &Entry,
+        served: Served,
+    ) -> Result<Made, AttachError> {
         let image = &served.image;
         let root = image.root_digest().map(|digest| digest.to_string());
         let bootstrap = bootstrap_digest(image)?;
@@ -156,40 +159,78 @@ impl Attacher {
         };
         let mut restored = keeper.whole().restored;
         let mut lost = Vec::new();
-        if let Some(mut taken) = self.taken.lock().take() {
-            for entry in std::mem::take(&mut taken.awaited) {
-                taken.put(&entry, Err(AttachError::NotNamed));
-            }
+        if let Some(taken) = self.taken.lock().take() {
             restored += 1;
-            lost = taken.lost;
-            log::info!(
-                "Going on where another daemon ended: {} mounts, {} of them lost (the {}. time)",
-                taken.back.len(),
-                lost.len(),
-                restored
-            );
-            // Of several at one path the last is attached.
-            taken.back.sort_by_key(|back| back.number);
-            let last = taken
-                .back
-                .iter()
-                .map(|back| (back.path.clone(), back.number));
-            let last: HashMap<_, _> = last.collect();
-            self.tree.put_back(&keeper.whole().places, taken.back);
-            for (path, number) in last {
-                let at = taken.made.iter().position(|(made, ..)| *made == number);
-                let Some((_, live, shown)) = at.map(|at| taken.made.swap_remove(at)) else {
-                    continue;
-                };
-                self.daemon.insert(&path.to_string(), shown);
-                if let Some(live) = live {
-                    self.table.lock().live.insert(path, live);
-                }
-            }
-            for (_, live, _) in taken.made {
-                finish_aside(live);
+            let places = keeper.whole().places;
+            lost = self.settle(&mut self.table.lock(), taken, |back| {
+                self.tree.put_back(&places, back);
+                Ok(())
+            })?;
+        }
+        self.note_begun(keeper, restored, lost)?;
+        self.restoring.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Shows what is brought back in the place of all that is mounted: to the guest by
+    /// way of `put_back`, and to the API. Returns the mountpoints of what is lost.
+    pub(super) fn settle(
+        &self,
+        table: &mut Table,
+        mut taken: Taken,
+        put_back: impl FnOnce(Vec<PutBack>) -> Result<(), StateError>,
+    ) -> Result<Vec<String>, StateError> {
+        for entry in std::mem::take(&mut taken.awaited) {
+            taken.put(&entry, Err(AttachError::NotNamed));
+        }
+        log::info!(
+            "Going on where another daemon ended: {} mounts, {} of them lost",
+            taken.back.len(),
+            taken.lost.len()
+        );
+        // Of several at one path the last is attached.
+        taken.back.sort_by_key(|back| back.number);
+        let last = taken
+            .back
+            .iter()
+            .map(|back| (back.path.clone(), back.number));
+        let last: HashMap<_, _> = last.collect();
+        put_back(taken.back)?;
+        // Whoever is making a mount finds that it was unmounted.
+        table.pending.clear();
+        let mut over: Vec<_> = std::mem::take(&mut table.live).into_values().collect();
+        for path in self.daemon.mountpoints() {
+            self.daemon.remove(&path);
+        }
+        for (path, number) in last {
+            let at = taken.made.iter().position(|(made, ..)| *made == number);
+            let Some((_, live, shown)) = at.map(|at| taken.made.swap_remove(at)) else {
+                continue;
+            };
+            self.daemon.insert(&path.to_string(), shown);
+            if let Some(live) = live {
+                table.live.insert(path, live);
             }
         }
+        over.extend(taken.made.into_iter().filter_map(|(_, live, _)| live));
+        // What the command line names may be there again.
+        let lives = |over: &Live| {
+            let mut live = table.live.values();
+            live.any(|live| Arc::ptr_eq(&live.prefetch, &over.prefetch))
+        };
+        for over in over.into_iter().filter(|over| !lives(over)) {
+            finish_aside(Some(over));
+        }
+        Ok(taken.lost)
+    }
+
+    /// Writes down that the guest may rely on what is there.
+    pub(super) fn note_begun(
+        &self,
+        keeper: &Keeper,
+        restored: u64,
+        lost: Vec<String>,
+    ) -> Result<(), StateError> {
         keeper.change(|whole| {
             whole.restored = restored;
             whole.begun = true;
@@ -200,7 +241,6 @@ impl Attacher {
             restored,
             lost,
         });
-        self.restoring.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -208,14 +248,24 @@ impl Attacher {
     /// to go on.
     pub fn forget_state(&self) {
         if let Some(keeper) = self.keeper.get() {
-            keeper.dir().empty();
+            keeper.close();
         }
     }
 }
 
 impl Taken {
+    /// Mounts that are to be brought back.
+    pub(super) fn new(awaited: Vec<Entry>) -> Self {
+        Self {
+            awaited,
+            back: Vec::new(),
+            made: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
     /// What the command line mounted at `path`: it did so once.
-    fn awaited_at(&mut self, path: &MountPath, image: bool) -> Option<Entry> {
+    pub(super) fn awaited_at(&mut self, path: &MountPath, image: bool) -> Option<Entry> {
         let path = path.to_string();
         let same = |entry: &Entry| entry.path == path && entry.image == image;
         let at = self.awaited.iter().position(same)?;
@@ -223,7 +273,7 @@ impl Taken {
     }
 
     /// Puts what is brought back, or what stands for it, under its number.
-    fn put(&mut self, entry: &Entry, made: Result<Made, AttachError>) {
+    pub(super) fn put(&mut self, entry: &Entry, made: Result<Made, AttachError>) {
         let Ok(path) = entry.path.parse::<MountPath>() else {
             return;
         };

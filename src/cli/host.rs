@@ -1,16 +1,17 @@
 //! What daemons with many mounts have in common: the API, the tree, their end.
 
 use std::fs;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::attach::{Attacher, HostRules};
+use crate::attach::{Attacher, HostRules, TransferError};
 use crate::cli::{Failure, signals};
 use crate::control::{Bound, Daemon, State};
 use crate::error_chain::chain;
 use crate::fs::mounts::MountTree;
 use crate::state::StateDir;
-use crate::virtio::{self, ServeOptions, Shutdown};
+use crate::virtio::{self, DeviceState, ServeOptions, Shutdown};
 
 /// A daemon that is being set up, or serves. Dropped, its files are removed.
 pub(super) struct Host {
@@ -136,6 +137,12 @@ impl Host {
         self.attacher.begin()?;
         self.daemon.set_state(State::Ready);
         let tree = Arc::clone(self.attacher.tree());
+        let keeps = self.attacher.keeps_state();
+        let state = keeps.then(|| Arc::new(Carried(Arc::clone(&self.attacher))) as _);
+        let options = &ServeOptions {
+            state,
+            ..options.clone()
+        };
         virtio::serve(options, tree, shutdown, || {
             log::info!("Listening on {}", options.socket.display());
             self.daemon.set_state(State::Running);
@@ -152,6 +159,23 @@ impl Host {
         self.attacher.forget_state();
         signals::report_end(&self.attacher.stores());
     }
+}
+
+/// What is written down, as what goes with a guest.
+struct Carried(Arc<Attacher>);
+
+impl DeviceState for Carried {
+    fn save(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.save_state(out).map_err(told)
+    }
+
+    fn load(&self, from: &mut dyn Read) -> io::Result<()> {
+        self.0.load_state(from).map_err(told)
+    }
+}
+
+fn told(error: TransferError) -> io::Error {
+    io::Error::other(chain(&error))
 }
 
 impl Drop for Host {

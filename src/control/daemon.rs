@@ -29,7 +29,7 @@ pub struct Daemon {
     directories: RwLock<BTreeMap<String, Arc<Directory>>>,
     state: AtomicU8,
     mounts: OnceLock<Arc<dyn Mounts>>,
-    kept: OnceLock<Kept>,
+    kept: RwLock<Option<Kept>>,
     sandbox: OnceLock<Report>,
     exit: Box<dyn Fn() + Send + Sync>,
 }
@@ -136,7 +136,7 @@ impl Daemon {
             directories: RwLock::default(),
             state: AtomicU8::new(State::Init as u8),
             mounts: OnceLock::new(),
-            kept: OnceLock::new(),
+            kept: RwLock::default(),
             sandbox: OnceLock::new(),
             exit: Box::new(exit),
         }
@@ -169,6 +169,13 @@ impl Daemon {
         drop((image, directory));
     }
 
+    /// Where something is mounted.
+    pub fn mountpoints(&self) -> Vec<String> {
+        let mut all: Vec<_> = self.instances.read().keys().cloned().collect();
+        all.extend(self.directories.read().keys().cloned());
+        all
+    }
+
     /// How far it is.
     pub fn state(&self) -> State {
         match self.state.load(Ordering::Acquire) {
@@ -184,14 +191,14 @@ impl Daemon {
         self.state.fetch_max(state as u8, Ordering::AcqRel);
     }
 
-    /// Notes what is written down. The first one counts.
+    /// Notes what is written down.
     pub fn set_kept(&self, kept: Kept) {
-        let _ = self.kept.set(kept);
+        *self.kept.write() = Some(kept);
     }
 
     /// What is written down, once all is brought back; none without `--state`.
-    pub fn kept(&self) -> Option<&Kept> {
-        self.kept.get()
+    pub fn kept(&self) -> Option<Kept> {
+        self.kept.read().clone()
     }
 
     /// Notes what the process may not do. The first one counts.

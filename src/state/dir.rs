@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
+use super::incoming;
+
 /// How long to wait for a daemon that is on its way out: the kernel takes a killed
 /// process apart after its parent may know of it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -17,7 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const READ_MAX: u64 = 64 << 20;
 
 /// Ends the names of files that are being written.
-const UNFINISHED: &str = ".new";
+pub(super) const UNFINISHED: &str = ".new";
+
+/// The name of a file that is about to have none.
+const SCRATCH: &str = "scratch";
 
 /// Why state cannot be kept.
 #[derive(Debug, Error)]
@@ -125,6 +130,7 @@ impl StateDir {
                 Err(errno) => return Err(failed(errno.into())),
             }
         }
+        incoming::settle(path)?;
         Ok(Self {
             path: path.to_owned(),
             _lock: dir,
@@ -206,8 +212,33 @@ impl StateDir {
         }
     }
 
+    /// A new file `name`, to be written.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is there.
+    pub fn create(&self, name: &str) -> Result<File, StateError> {
+        let path = self.file(name);
+        let made = private().create_new(true).open(&path);
+        made.map_err(|source| StateError::failed(&path, source))
+    }
+
+    /// A file that has no name and goes with its descriptor.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<File, StateError> {
+        let path = self.file(&format!("{SCRATCH}{UNFINISHED}"));
+        let failed = |source| StateError::failed(&path, source);
+        let mut options = private();
+        options.read(true).create(true).truncate(true);
+        let file = options.open(&path).map_err(failed)?;
+        fs::remove_file(&path).map_err(failed)?;
+        Ok(file)
+    }
+
     /// Removes all files of state, at an orderly end: nobody is to go on.
     pub fn empty(&self) {
+        incoming::empty(&self.path);
         let Ok(entries) = fs::read_dir(&self.path) else {
             return;
         };
@@ -237,9 +268,11 @@ fn holds_state_alone(path: &Path) -> Result<(), StateError> {
 }
 
 /// Whether a file of this name is one of state's.
-fn is_state(name: &str) -> bool {
+pub(super) fn is_state(name: &str) -> bool {
     let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
-    matches!(name, "daemon.json" | "session" | "requests") || name.starts_with("mount-")
+    matches!(name, "daemon.json" | "session" | "requests" | SCRATCH)
+        || name.starts_with("mount-")
+        || incoming::is_incoming(name)
 }
 
 /// How files of state are opened: for this user alone, since configurations hold

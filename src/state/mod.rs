@@ -2,6 +2,7 @@
 //! guest relies on, so that one that is started after a crash goes on with it.
 //!
 //! * [`StateDir`] is the directory: private, and of one daemon at a time.
+//!   `incoming` puts another state in the place of the one that is in it.
 //! * [`Slots`] is a table in a file, kept up to date record by record.
 //!
 //! A process that is killed loses nothing that it has written: the page cache is
@@ -9,6 +10,7 @@
 //! the guest is gone then too. May use: `log_limit`. Used by: `fs`, `attach`, `cli`.
 
 mod dir;
+mod incoming;
 mod slots;
 
 pub use self::dir::{StateDir, StateError};

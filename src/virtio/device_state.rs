@@ -118,11 +118,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn new(
-        file: File,
-        direction: Direction,
-        connection: Option<&UnixStream>,
-    ) -> io::Result<Self> {
+    fn new(file: File, direction: Direction, connection: Option<&UnixStream>) -> io::Result<Self> {
         fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::NONBLOCK)?;
         let epoll = Epoll::new()?;
         let ready = match direction {

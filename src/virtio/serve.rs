@@ -221,7 +221,11 @@ fn connection(
     };
     let stream = requests.try_clone_connection();
     let stream = stream.map_err(|error| failed(error.to_string()))?;
-    let clone = || stream.try_clone().map_err(|error| failed(error.to_string()));
+    let clone = || {
+        stream
+            .try_clone()
+            .map_err(|error| failed(error.to_string()))
+    };
     shutdown.set_connection(Some(clone()?));
     handler
         .lock()

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod again;
+mod carry;
 mod cost;
 mod directory;
 mod guest;
@@ -10,5 +11,7 @@ mod load;
 mod mounts;
 mod rig;
 mod rounds;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod transfer;

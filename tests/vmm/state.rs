@@ -241,7 +241,11 @@ fn a_file_is_as_good_as_a_pipe() {
     *device.state.0.lock().unwrap() = vec![7; LONG];
     let mut guest = device.guest();
     let mut file = tempfile::tempfile().unwrap();
-    assert!(begin(&mut guest, Direction::SAVE, file.try_clone().unwrap().into()));
+    assert!(begin(
+        &mut guest,
+        Direction::SAVE,
+        file.try_clone().unwrap().into()
+    ));
     guest.frontend.messages().check_device_state().unwrap();
     device.state.0.lock().unwrap().clear();
     file.rewind().unwrap();

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::path::MountPath;
 use crate::state::{Slot, Slots, StateError};
 
 /// Bytes of a record: what it is about, and a number.
@@ -35,6 +36,19 @@ pub struct Places {
     pub(super) serials: BTreeMap<String, u64>,
     /// The last of them.
     pub(super) last: u64,
+}
+
+/// Largest serial number: far more than can be given, and far from overflowing.
+const SERIAL_MAX: u64 = 1 << 39;
+
+impl Places {
+    /// Whether a tree can have given these.
+    pub fn are_possible(&self) -> bool {
+        let mut paths = self.serials.keys();
+        self.last < SERIAL_MAX
+            && self.serials.values().all(|&serial| serial < SERIAL_MAX)
+            && paths.all(|path| path.parse::<MountPath>().is_ok())
+    }
 }
 
 /// The table of what changes with requests.

@@ -42,7 +42,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 
 pub use self::keep::Places;
@@ -79,7 +79,9 @@ pub struct MountTree {
     /// Whether somebody is on the way to [`MountTree::reap`].
     reaping: AtomicBool,
     /// What is written down, if anything is.
-    ledger: OnceLock<Ledger>,
+    ledger: ArcSwapOption<Ledger>,
+    /// Taken by whoever lets go of replaced mounts, until that was told.
+    burials: Mutex<()>,
     /// Who hears of replaced mounts that are let go of.
     buried: OnceLock<Box<dyn Fn(u32) + Send + Sync>>,
     me: Weak<Self>,
@@ -116,7 +118,8 @@ impl MountTree {
             state: Mutex::new(state),
             hybrid: AtomicBool::new(false),
             reaping: AtomicBool::new(false),
-            ledger: OnceLock::new(),
+            ledger: ArcSwapOption::empty(),
+            burials: Mutex::default(),
             buried: OnceLock::new(),
             me: Weak::clone(me),
         })
@@ -251,6 +254,7 @@ impl MountTree {
 
     /// Lets go of replaced file systems of which the guest holds nothing.
     fn reap(&self) {
+        let _burials = self.burials.lock();
         let mut state = self.state.lock();
         self.reaping.store(false, Ordering::SeqCst);
         let buried = state.lingering.extract_if(.., |old| old.bury());
@@ -274,8 +278,7 @@ impl MountTree {
     /// # Errors
     /// When the file cannot be used.
     pub fn keep(&self, path: &Path) -> Result<(), StateError> {
-        // Only a second call could find it set.
-        let _ = self.ledger.set(Ledger::open(path)?);
+        self.ledger.store(Some(Arc::new(Ledger::open(path)?)));
         Ok(())
     }
 
@@ -301,10 +304,46 @@ impl MountTree {
     /// several at one path the last is attached, and the others are those that it
     /// replaced.
     pub fn put_back(&self, places: &Places, mounts: Vec<PutBack>) {
-        let mut state = self.state.lock();
+        self.fill(&mut self.state.lock(), places, mounts);
+        self.reap();
+    }
+
+    /// Puts mounts of another daemon in the place of all that is there, as
+    /// [`MountTree::put_back`] does it; `session` is the file that
+    /// [`MountTree::keep`] wrote there, and is written from now on. `commit` is called
+    /// when nothing else can fail any more; if it does, all stays as it was.
+    ///
+    /// # Errors
+    /// When the file cannot be used, and those of `commit`.
+    pub fn exchange(
+        &self,
+        session: &Path,
+        places: &Places,
+        mounts: Vec<PutBack>,
+        commit: impl FnOnce() -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let ledger = Arc::new(Ledger::open(session)?);
+        // Nobody is told of a mount of before that is let go of, as if it were one of
+        // those that have its number now.
+        let burials = self.burials.lock();
+        commit()?;
+        let old = {
+            let mut state = self.state.lock();
+            self.ledger.store(Some(ledger));
+            let old = std::mem::take(&mut *state);
+            self.fill(&mut state, places, mounts);
+            old
+        };
+        drop(burials);
+        // What they hold is released outside the locks.
+        drop(old);
+        self.reap();
+        Ok(())
+    }
+
+    fn fill(&self, state: &mut State, places: &Places, mut mounts: Vec<PutBack>) {
         state.numbers.take_up(places.next, places.plain);
         state.points.take_up(&places.serials, places.last);
-        let mut mounts = mounts;
         mounts.sort_by_key(|mount| mount.number);
         for PutBack {
             number,
@@ -322,12 +361,10 @@ impl MountTree {
                 state.lingering.push(old);
             }
         }
-        self.publish(&mut state);
+        self.publish(state);
         for old in &state.lingering {
             old.detach();
         }
-        drop(state);
-        self.reap();
     }
 
     fn make(
@@ -337,7 +374,8 @@ impl MountTree {
         fs: Arc<dyn FileSystem>,
         stats: Arc<Stats>,
     ) -> Arc<Mount> {
-        let roots = self.ledger.get().map(|ledger| ledger.roots(number));
+        let ledger = self.ledger.load();
+        let roots = ledger.as_ref().map(|ledger| ledger.roots(number));
         Arc::new(Mount::new(number, path.clone(), (fs, stats), roots))
     }
 

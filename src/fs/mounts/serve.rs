@@ -9,7 +9,6 @@ use super::super::operation::{Caller, Operation, Reply, Wants};
 use super::super::stats::Stats;
 use super::super::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
 use super::MountTree;
-use super::keep::Ledger;
 use super::mount::Mount;
 use super::view::{Child, Place, View};
 use crate::destination::Destination;
@@ -147,13 +146,14 @@ impl FileSystem for MountTree {
     }
 
     fn agreed(&self, options: u64) {
-        if let Some(ledger) = self.ledger.get() {
+        if let Some(ledger) = &*self.ledger.load() {
             ledger.agreed(options);
         }
     }
 
     fn agreement(&self) -> u64 {
-        self.ledger.get().map_or(0, Ledger::options)
+        let ledger = self.ledger.load();
+        ledger.as_ref().map_or(0, |ledger| ledger.options())
     }
 
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {

@@ -61,6 +61,29 @@ impl Frontend {
     /// # Errors
     /// When no daemon listens within a minute, or this one refuses.
     pub fn reconnect(&mut self) -> io::Result<()> {
+        self.connect_again()?;
+        self.start_all()
+    }
+
+    /// Connects to a daemon at `socket` in the place of the one before, and starts no
+    /// queue: [`Frontend::resume`] does.
+    ///
+    /// # Errors
+    /// When no daemon listens within a minute, or this one refuses.
+    pub fn move_to(&mut self, socket: &Path) -> io::Result<()> {
+        socket.clone_into(&mut self.socket);
+        self.connect_again()
+    }
+
+    /// Starts all queues where they were stopped.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub fn resume(&mut self) -> io::Result<()> {
+        self.start_all()
+    }
+
+    fn connect_again(&mut self) -> io::Result<()> {
         self.disconnect()?;
         let stream = connect_again(&self.socket)?;
         let count = u64::try_from(self.queues.len()).map_err(io::Error::other)?;
@@ -73,7 +96,7 @@ impl Frontend {
             .set_protocol_features(self.protocol)
             .map_err(io::Error::other)?;
         messages.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
-        self.start_all()
+        Ok(())
     }
 
     /// Ends the connection, if the daemon has not.
