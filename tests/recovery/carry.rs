@@ -46,7 +46,7 @@ pub(crate) fn stop(guest: &mut Session) {
 /// Has a transfer begun; whether it was.
 pub(crate) fn begin(guest: &mut Session, direction: Direction, file: OwnedFd) -> bool {
     let messages = guest.frontend.messages();
-    let given = messages.set_device_state_fd(direction, STOPPED, file.into());
+    let given = messages.set_device_state_fd(direction, STOPPED, file);
     given.is_ok_and(|other| other.is_none())
 }
 
