@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use rustix::fs::{CWD, Mode, OFlags, makedev};
 
 use super::host::{self, Stat};
-use super::inodes::Inode;
+use super::inode::Inode;
 use super::keep::Record;
 
 /// A mount of the host.

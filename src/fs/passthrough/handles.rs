@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
 use super::descriptors::Held;
-use super::inodes::Inode;
+use super::inode::Inode;
 use super::keep::STEP;
 use super::{PassthroughFs, host};
 use crate::fs::Errno;

@@ -1,6 +1,6 @@
 //! The nodes that a guest holds.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,125 +9,38 @@ use hashbrown::hash_map::Entry as Slot;
 use parking_lot::RwLock;
 
 use super::descriptors::Held;
-use super::file_handle::FileHandle;
-use super::found::Finder;
-use super::host::{self, Stat};
+use super::host::Stat;
+use super::inode::{Inode, Key};
 use super::keep::{CHANGING, Identity, MARK, Record, STEP, changing};
 use crate::fs::Errno;
 use crate::fs::nodes::ROOT;
-use crate::state::{Saved, Slot as Place, Slots};
+use crate::state::{Slot as Place, Slots};
 
 /// Node ids have 40 bits, which is what the tree of mounts leaves.
 const LAST: u64 = (1 << 40) - 1;
 
-/// How often the nodes that were not found are looked for in directories that were:
-/// a guest can nest directories against the order in which it looked them up.
-const PASSES: usize = 100;
-
-/// What makes a node: device, mount and inode number. The descriptor keeps all
-/// three from being used again.
-type Key = (u64, u64, u64);
-
-/// A node of the host.
-pub(super) struct Inode {
-    key: Key,
-    file_type: u32,
-    fd: Held,
-}
-
-impl Inode {
-    /// The node behind a descriptor.
-    pub(super) fn new(stat: &Stat, fd: Held) -> Self {
-        Self {
-            key: (stat.dev, stat.mount, stat.ino),
-            file_type: stat.file_type(),
-            fd,
-        }
-    }
-
-    /// Its descriptor, which names it and does nothing else.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    /// Device number of its file system.
-    pub(super) fn dev(&self) -> u64 {
-        self.key.0
-    }
-
-    /// Number of its mount.
-    pub(super) fn mount(&self) -> u64 {
-        self.key.1
-    }
-
-    /// Type bits of its mode.
-    pub(super) fn file_type(&self) -> u32 {
-        self.file_type
-    }
-
-    /// What it is found again by.
-    fn identity(&self) -> Identity {
-        Identity {
-            key: self.key,
-            birth: host::birth(self.fd()),
-            file_type: self.file_type,
-            handle: FileHandle::of(self.fd()).ok(),
-        }
-    }
-
-    /// It, written down as the root.
-    fn record(&self) -> Vec<u8> {
-        let record = Record {
-            id: ROOT,
-            identity: self.identity(),
-            references: 1,
-            parent: ROOT,
-            name: Vec::new(),
-        };
-        record.write()
-    }
-
-    /// # Errors
-    /// `ENOTDIR` when it is no directory.
-    pub(super) fn directory(&self) -> Result<BorrowedFd<'_>, Errno> {
-        match self.file_type {
-            libc::S_IFDIR => Ok(self.fd()),
-            _ => Err(Errno::ENOTDIR),
-        }
-    }
-}
-
 /// A node with what is held of it.
-struct Node {
-    inode: Arc<Inode>,
-    references: u64,
-    place: Place,
+pub(super) struct Node {
+    pub(super) inode: Arc<Inode>,
+    pub(super) references: u64,
+    pub(super) place: Place,
 }
 
 #[derive(Default)]
-struct Table {
-    nodes: HashMap<u64, Node>,
-    keys: HashMap<Key, u64>,
+pub(super) struct Table {
+    pub(super) nodes: HashMap<u64, Node>,
+    pub(super) keys: HashMap<Key, u64>,
     /// Ids up to this one are written down as used.
-    reserved: u64,
-}
-
-/// What became of the nodes of a daemon before this one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Recovered {
-    /// Found again.
-    pub(super) found: usize,
-    /// Not found.
-    pub(super) lost: usize,
+    pub(super) reserved: u64,
 }
 
 /// The table of held nodes. There is one per inode and mount, however often it is
 /// looked up; ids are never used twice.
 pub(super) struct Inodes {
-    root: Arc<Inode>,
-    table: RwLock<Table>,
-    last: AtomicU64,
-    kept: Option<Slots>,
+    pub(super) root: Arc<Inode>,
+    pub(super) table: RwLock<Table>,
+    pub(super) last: AtomicU64,
+    pub(super) kept: Option<Slots>,
 }
 
 impl Inodes {
@@ -139,80 +52,6 @@ impl Inodes {
             last: AtomicU64::new(ROOT),
             kept: None,
         }
-    }
-
-    /// Finds what is `saved`, and writes down changes from now on. None when the root
-    /// is another directory than it was.
-    pub(super) fn keep(&mut self, slots: Slots, saved: &Saved) -> Option<Recovered> {
-        let root = self.root.identity();
-        let mut before = root;
-        let mut records = Vec::with_capacity(saved.records.len());
-        let mut has_root = false;
-        for (place, bytes) in &saved.records {
-            match Record::read(bytes) {
-                Some(record) if record.id == ROOT => {
-                    has_root = true;
-                    before = record.identity;
-                }
-                Some(record) if record.references > 0 => records.push((*place, record)),
-                _ => slots.free(*place),
-            }
-        }
-        let stat = Stat::of(self.root.fd()).ok()?;
-        if !before.is(self.root.fd(), &stat, before.handle == root.handle) {
-            return None;
-        }
-        let table = self.table.get_mut();
-        if !has_root {
-            slots.add(&self.root.record());
-        }
-        let mut finder = Finder::new(self.root.fd(), root.key.1, before.key.1);
-        let mut done = Recovered::default();
-        // A directory is looked up before what is in it, unless that was moved there.
-        records.sort_unstable_by_key(|(_, record)| record.id);
-        for pass in 0..PASSES {
-            let left = records.len();
-            records.retain(|(place, record)| {
-                let parent = match record.parent {
-                    ROOT => Some(&self.root),
-                    parent => table.nodes.get(&parent).map(|node| &node.inode),
-                };
-                let parent = parent.map(Arc::clone);
-                // Handles lead there at once or never.
-                let found = match pass {
-                    0 => finder.find(record, parent.as_deref()),
-                    _ => Finder::by_name(record, parent.as_deref()),
-                };
-                let Some((fd, stat)) = found else {
-                    return true;
-                };
-                let Ok(fd) = Held::new(fd) else {
-                    return true;
-                };
-                let inode = Arc::new(Inode::new(&stat, fd));
-                table.keys.insert(inode.key, record.id);
-                let node = Node {
-                    inode,
-                    references: record.references,
-                    place: *place,
-                };
-                table.nodes.insert(record.id, node);
-                done.found += 1;
-                false
-            });
-            // Those that were found may be the directories of others.
-            if records.is_empty() || records.len() == left {
-                break;
-            }
-        }
-        for (place, _) in &records {
-            slots.free(*place);
-        }
-        done.lost = records.len();
-        table.reserved = saved.reserved;
-        self.last = AtomicU64::new(saved.reserved.max(ROOT));
-        self.kept = Some(slots);
-        Some(done)
     }
 
     /// The node with an id.
@@ -242,7 +81,7 @@ impl Inodes {
         (parent, name): (u64, &[u8]),
     ) -> Result<u64, Errno> {
         let key = (stat.dev, stat.mount, stat.ino);
-        if key == self.root.key {
+        if key == self.root.key() {
             return Ok(ROOT);
         }
         let mut table = self.table.write();
@@ -339,7 +178,7 @@ impl Inodes {
                 return;
             }
             let node = slot.remove();
-            table.keys.remove(&node.inode.key);
+            table.keys.remove(&node.inode.key());
             if let Some(kept) = &self.kept {
                 kept.free(node.place);
             }
@@ -369,7 +208,7 @@ impl Inodes {
         let mut found: HashMap<u64, Arc<Inode>> = HashMap::new();
         found.insert(self.root.dev(), Arc::clone(&self.root));
         for Node { inode, .. } in table.nodes.values() {
-            if matches!(inode.file_type, libc::S_IFDIR | libc::S_IFREG) {
+            if matches!(inode.file_type(), libc::S_IFDIR | libc::S_IFREG) {
                 found
                     .entry(inode.dev())
                     .or_insert_with(|| Arc::clone(inode));

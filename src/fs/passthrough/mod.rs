@@ -3,7 +3,7 @@
 //! * [`PassthroughFs`] is the file system; [`Options`] says how it behaves.
 //! * `host` is the few calls by which nodes are found and opened, `descriptors`
 //!   what they may use up. Every node that the guest knows is held by an `O_PATH`
-//!   descriptor until it is forgotten (`inodes`), and is reached by nothing else:
+//!   descriptor until it is forgotten (`inode`, `inodes`), and is reached by nothing else:
 //!   names are single components, opened without following links, so there is no
 //!   way out of the directory.
 //! * `numbers` makes inode numbers that are unique although several file systems
@@ -11,8 +11,8 @@
 //! * `handles` are opened files and directories. Only regular files and directories
 //!   are ever opened; devices and pipes are the guest kernel's own business.
 //! * `keep` is what is written down of all this for a daemon after a crash, and
-//!   `found` finds it again, by the kernel's own names for nodes (`file_handle`)
-//!   where there are any.
+//!   `recover` and `found` find it again, by the kernel's own names for nodes
+//!   (`file_handle`) where there are any.
 //! * `again` forgives requests that were carried out before the daemon was killed.
 //! * `ids` makes files as the guest's user.
 //! * `serve` answers; `make`, `names`, `attributes`, `xattrs`, `listing` and `data`
@@ -31,6 +31,7 @@ mod found;
 mod handles;
 mod host;
 mod ids;
+mod inode;
 mod inodes;
 mod keep;
 mod listing;
@@ -39,6 +40,7 @@ mod names;
 mod numbers;
 mod options;
 mod pace;
+mod recover;
 mod serve;
 mod slow;
 mod xattrs;
@@ -53,7 +55,8 @@ use self::descriptors::Held;
 use self::handles::Handles;
 use self::host::Stat;
 use self::ids::Ids;
-use self::inodes::{Inode, Inodes};
+use self::inode::Inode;
+use self::inodes::Inodes;
 use self::keep::Kept;
 pub use self::keep::KeptFiles;
 use self::numbers::Numbers;
