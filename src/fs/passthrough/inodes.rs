@@ -1,6 +1,9 @@
 //! The nodes that a guest holds.
 
-use std::os::fd::AsFd as _;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +35,19 @@ pub(super) struct Table {
     pub(super) keys: HashMap<Key, u64>,
     /// Ids up to this one are written down as used.
     pub(super) reserved: u64,
+}
+
+impl Table {
+    /// Adds a new node, with one reference.
+    fn insert(&mut self, id: u64, inode: Inode, place: Place) {
+        self.keys.insert(inode.key(), id);
+        let node = Node {
+            inode: Arc::new(inode),
+            references: 1,
+            place,
+        };
+        self.nodes.insert(id, node);
+    }
 }
 
 /// The table of held nodes. There is one per inode and mount, however often it is
@@ -74,56 +90,73 @@ impl Inodes {
     ///
     /// # Errors
     /// `EIO` when all ids were used.
-    pub(super) fn enter(
+    pub(super) fn enter(&self, stat: &Stat, fd: Held, name: (u64, &[u8])) -> Result<u64, Errno> {
+        self.enter_as(stat, fd, name, Identity::of)
+    }
+
+    /// The same, asking `identify` for what a new node is found again by. That may
+    /// take the kernel a while, so the table is not locked meanwhile.
+    fn enter_as(
         &self,
         stat: &Stat,
         fd: Held,
-        (parent, name): (u64, &[u8]),
+        name: (u64, &[u8]),
+        identify: impl FnOnce(BorrowedFd<'_>, &Stat) -> Identity,
     ) -> Result<u64, Errno> {
         let key = (stat.dev, stat.mount, stat.ino);
         if key == self.root.key() {
             return Ok(ROOT);
         }
-        let mut table = self.table.write();
-        let table = &mut *table;
-        if let Some(&node) = table.keys.get(&key)
-            && let Some(known) = table.nodes.get_mut(&node)
-        {
-            known.references = known.references.saturating_add(1);
-            if let Some(kept) = &self.kept {
-                let bytes = changing(known.references, parent, name);
-                kept.put(known.place, CHANGING, &bytes);
+        let Some(kept) = &self.kept else {
+            let mut table = self.table.write();
+            if let Some(node) = self.again(&mut table, &key, name) {
+                return Ok(node);
             }
+            let node = self.next()?;
+            table.insert(node, Inode::new(stat, fd), Place::NONE);
+            return Ok(node);
+        };
+        if let Some(node) = self.again(&mut self.table.write(), &key, name) {
             return Ok(node);
         }
-        let node = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        if node > LAST {
-            return Err(Errno::EIO);
+        let identity = identify(fd.as_fd(), stat);
+        let mut table = self.table.write();
+        // Another thread may have been faster.
+        if let Some(node) = self.again(&mut table, &key, name) {
+            return Ok(node);
         }
-        let mut place = Place::NONE;
-        if let Some(kept) = &self.kept {
-            if node > table.reserved {
-                table.reserved = node + STEP;
-                kept.reserve(table.reserved);
-            }
-            let record = Record {
-                id: node,
-                identity: Identity::of(fd.as_fd(), stat),
-                references: 1,
-                parent,
-                name: name.to_vec(),
-            };
-            place = kept.add(&record.write());
+        let node = self.next()?;
+        if node > table.reserved {
+            table.reserved = node + STEP;
+            kept.reserve(table.reserved);
         }
-        let inode = Arc::new(Inode::new(stat, fd));
-        table.keys.insert(key, node);
-        let new = Node {
-            inode,
+        let record = Record {
+            id: node,
+            identity,
             references: 1,
-            place,
+            parent: name.0,
+            name: name.1.to_vec(),
         };
-        table.nodes.insert(node, new);
+        let place = kept.add(&record.write());
+        table.insert(node, Inode::new(stat, fd), place);
         Ok(node)
+    }
+
+    /// Adds a reference to a node that is held, if it is.
+    fn again(&self, table: &mut Table, key: &Key, (parent, name): (u64, &[u8])) -> Option<u64> {
+        let node = *table.keys.get(key)?;
+        let known = table.nodes.get_mut(&node)?;
+        known.references = known.references.saturating_add(1);
+        if let Some(kept) = &self.kept {
+            let bytes = changing(known.references, parent, name);
+            kept.put(known.place, CHANGING, &bytes);
+        }
+        Some(node)
+    }
+
+    fn next(&self) -> Result<u64, Errno> {
+        let node = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        (node <= LAST).then_some(node).ok_or(Errno::EIO)
     }
 
     /// Whether changes are written down.
@@ -167,35 +200,46 @@ impl Inodes {
     /// Drops references; the last one closes the descriptor.
     pub(super) fn forget(&self, node: u64, count: u64) {
         let mut table = self.table.write();
-        let table = &mut *table;
-        if let Slot::Occupied(mut slot) = table.nodes.entry(node) {
-            let node = slot.get_mut();
-            node.references = node.references.saturating_sub(count);
-            if node.references > 0 {
-                if let Some(kept) = &self.kept {
-                    kept.put(node.place, CHANGING, &node.references.to_le_bytes());
-                }
-                return;
-            }
-            let node = slot.remove();
-            table.keys.remove(&node.inode.key());
+        let gone = self.drop_references(&mut table, node, count);
+        drop(table);
+        // To close the last descriptor of a file that was removed takes the kernel a
+        // while: outside the lock.
+        drop(gone);
+    }
+
+    /// Drops references; the node when it was the last one.
+    fn drop_references(&self, table: &mut Table, node: u64, count: u64) -> Option<Node> {
+        let Slot::Occupied(mut slot) = table.nodes.entry(node) else {
+            return None;
+        };
+        let node = slot.get_mut();
+        node.references = node.references.saturating_sub(count);
+        if node.references > 0 {
             if let Some(kept) = &self.kept {
-                kept.free(node.place);
+                kept.put(node.place, CHANGING, &node.references.to_le_bytes());
             }
+            return None;
         }
+        let node = slot.remove();
+        table.keys.remove(&node.inode.key());
+        if let Some(kept) = &self.kept {
+            kept.free(node.place);
+        }
+        Some(node)
     }
 
     /// Drops all references.
     pub(super) fn clear(&self) {
+        let root = self.kept.as_ref().map(|kept| (kept, self.root.record()));
         let mut table = self.table.write();
         let new = Table {
             reserved: table.reserved,
             ..Table::default()
         };
         let old = std::mem::replace(&mut *table, new);
-        if let Some(kept) = &self.kept {
+        if let Some((kept, root)) = root {
             kept.clear();
-            kept.add(&self.root.record());
+            kept.add(&root);
         }
         drop(table);
         // Descriptors are closed outside the lock.
