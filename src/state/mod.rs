@@ -4,6 +4,7 @@
 //! * [`StateDir`] is the directory: private, and of one daemon at a time.
 //!   `incoming` puts another state in the place of the one that is in it.
 //! * [`Slots`] is a table in a file, kept up to date record by record.
+//! * [`Serial`] gives numbers that no daemon before gave.
 //!
 //! A process that is killed loses nothing that it has written: the page cache is
 //! the kernel's. Nothing here waits for a disk, so a power cut may lose all of it;
@@ -11,7 +12,9 @@
 
 mod dir;
 mod incoming;
+mod serial;
 mod slots;
 
 pub use self::dir::{StateDir, StateError};
+pub use self::serial::Serial;
 pub use self::slots::{Saved, Slot, Slots, failures};

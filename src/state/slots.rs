@@ -221,9 +221,11 @@ impl Slots {
         }
     }
 
-    /// Writes down a number that [`Saved::reserved`] brings back.
-    pub fn reserve(&self, number: u64) {
-        self.write(RESERVED, &number.to_le_bytes());
+    /// Writes down a number that [`Saved::reserved`] brings back; false when it cannot
+    /// be written.
+    #[must_use]
+    pub fn reserve(&self, number: u64) -> bool {
+        self.write(RESERVED, &number.to_le_bytes())
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> bool {
@@ -232,6 +234,15 @@ impl Slots {
             note(error);
         }
         written.is_ok()
+    }
+}
+
+#[cfg(test)]
+impl Slots {
+    /// Has all writes fail, as on a full disk, or no more.
+    pub(crate) fn writes(&mut self, path: &Path, succeed: bool) {
+        let mut options = private();
+        self.file = options.read(true).write(succeed).open(path).unwrap();
     }
 }
 
@@ -267,7 +278,7 @@ mod tests {
         slots.put(places[7], 8, &[9]);
         slots.free(places[0]);
         slots.free(places[299]);
-        slots.reserve(77);
+        assert!(slots.reserve(77));
         drop(slots);
 
         let (slots, saved) = Slots::open(&path, 32).unwrap();

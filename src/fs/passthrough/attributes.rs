@@ -30,7 +30,7 @@ impl PassthroughFs {
     pub(super) fn attributes(&self, node: u64) -> Result<(Attr, Duration), Errno> {
         let inode = self.inodes.get(node)?;
         let stat = Stat::of(inode.fd())?;
-        Ok((self.attr(&stat), self.options.cache.timeout()))
+        Ok((self.attr(&stat)?, self.options.cache.timeout()))
     }
 
     /// SETATTR, in the order in which a kernel does it.

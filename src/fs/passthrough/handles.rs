@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -13,7 +12,7 @@ use super::keep::STEP;
 use super::{PassthroughFs, host};
 use crate::fs::Errno;
 use crate::fs::operation::Opened;
-use crate::state::{Saved, Slot, Slots};
+use crate::state::{Saved, Serial, Slot, Slots};
 
 /// Flags of `open(2)` that a guest may set. `O_DIRECT` is not among them: the
 /// guest keeps its own promise about its own cache, and ours stays coherent.
@@ -52,28 +51,25 @@ impl Handle {
 #[derive(Default)]
 pub(super) struct Handles {
     table: RwLock<HashMap<u64, Arc<Handle>>>,
-    last: AtomicU64,
+    numbers: Mutex<Serial>,
     kept: Option<Slots>,
-    /// Handles up to this one are written down as used.
-    reserved: Mutex<u64>,
     /// Whether some of a daemon before this one could not be opened again.
     lossy: bool,
 }
 
 impl Handles {
-    fn add(&self, mut handle: Handle, flags: i32) -> u64 {
-        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+    /// Adds a handle and returns its number.
+    ///
+    /// # Errors
+    /// `EIO` when no number can be reserved.
+    fn add(&self, mut handle: Handle, flags: i32) -> Result<u64, Errno> {
+        let number = self.numbers.lock().next(self.kept.as_ref(), STEP);
+        let number = number.ok_or(Errno::EIO)?;
         if let Some(kept) = &self.kept {
-            let mut reserved = self.reserved.lock();
-            if *reserved < number {
-                *reserved = number + STEP;
-                kept.reserve(*reserved);
-            }
-            drop(reserved);
             handle.place = kept.add(&record(number, handle.node, flags));
         }
         self.table.write().insert(number, Arc::new(handle));
-        number
+        Ok(number)
     }
 
     fn get(&self, node: u64, number: u64) -> Result<Arc<Handle>, Errno> {
@@ -157,8 +153,7 @@ impl PassthroughFs {
                 }
             }
         }
-        handles.last = AtomicU64::new(saved.reserved);
-        handles.reserved = Mutex::new(saved.reserved);
+        handles.numbers = Mutex::new(Serial::again(0, saved, &slots, STEP));
         handles.kept = Some(slots);
         handles.lossy = lost > 0;
         self.handles = handles;
@@ -197,7 +192,10 @@ impl PassthroughFs {
     }
 
     /// Keeps an opened file.
-    pub(super) fn keep_file(&self, node: u64, fd: Held, flags: i32) -> Opened {
+    ///
+    /// # Errors
+    /// `EIO` when no number can be reserved for it.
+    pub(super) fn keep_file(&self, node: u64, fd: Held, flags: i32) -> Result<Opened, Errno> {
         let handle = Handle {
             node,
             fd,
@@ -206,7 +204,8 @@ impl PassthroughFs {
             position: Mutex::default(),
             place: Slot::NONE,
         };
-        self.options.cache.file(self.handles.add(handle, flags))
+        let number = self.handles.add(handle, flags)?;
+        Ok(self.options.cache.file(number))
     }
 
     /// Opens a regular file with flags that the guest may set.
@@ -230,7 +229,7 @@ impl PassthroughFs {
     /// Opens a directory.
     pub(super) fn open_directory(&self, node: u64) -> Result<Opened, Errno> {
         let opened = self.directory_handle(node)?;
-        let handle = self.handles.add(opened, libc::O_DIRECTORY);
+        let handle = self.handles.add(opened, libc::O_DIRECTORY)?;
         Ok(self.options.cache.directory(handle))
     }
 

@@ -5,7 +5,6 @@ mod tests;
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
@@ -17,7 +16,7 @@ use super::inode::{Inode, Key};
 use super::keep::{CHANGING, Identity, MARK, Record, STEP, changing};
 use crate::fs::Errno;
 use crate::fs::nodes::ROOT;
-use crate::state::{Slot as Place, Slots};
+use crate::state::{Serial, Slot as Place, Slots};
 
 /// Node ids have 40 bits, which is what the tree of mounts leaves.
 const LAST: u64 = (1 << 40) - 1;
@@ -33,11 +32,16 @@ pub(super) struct Node {
 pub(super) struct Table {
     pub(super) nodes: HashMap<u64, Node>,
     pub(super) keys: HashMap<Key, u64>,
-    /// Ids up to this one are written down as used.
-    pub(super) reserved: u64,
+    pub(super) ids: Serial,
 }
 
 impl Table {
+    /// An id that no node had.
+    fn next(&mut self, kept: Option<&Slots>) -> Result<u64, Errno> {
+        let node = self.ids.next(kept, STEP);
+        node.filter(|&node| node <= LAST).ok_or(Errno::EIO)
+    }
+
     /// Adds a new node, with one reference.
     fn insert(&mut self, id: u64, inode: Inode, place: Place) {
         self.keys.insert(inode.key(), id);
@@ -55,7 +59,6 @@ impl Table {
 pub(super) struct Inodes {
     pub(super) root: Arc<Inode>,
     pub(super) table: RwLock<Table>,
-    pub(super) last: AtomicU64,
     pub(super) kept: Option<Slots>,
 }
 
@@ -64,8 +67,10 @@ impl Inodes {
     pub(super) fn new(root: Inode) -> Self {
         Self {
             root: Arc::new(root),
-            table: RwLock::default(),
-            last: AtomicU64::new(ROOT),
+            table: RwLock::new(Table {
+                ids: Serial::behind(ROOT),
+                ..Table::default()
+            }),
             kept: None,
         }
     }
@@ -89,7 +94,7 @@ impl Inodes {
     /// `parent`; returns its id.
     ///
     /// # Errors
-    /// `EIO` when all ids were used.
+    /// `EIO` when all ids were used, or none can be reserved.
     pub(super) fn enter(&self, stat: &Stat, fd: Held, name: (u64, &[u8])) -> Result<u64, Errno> {
         self.enter_as(stat, fd, name, Identity::of)
     }
@@ -112,7 +117,7 @@ impl Inodes {
             if let Some(node) = self.again(&mut table, &key, name) {
                 return Ok(node);
             }
-            let node = self.next()?;
+            let node = table.next(None)?;
             table.insert(node, Inode::new(stat, fd), Place::NONE);
             return Ok(node);
         };
@@ -125,11 +130,7 @@ impl Inodes {
         if let Some(node) = self.again(&mut table, &key, name) {
             return Ok(node);
         }
-        let node = self.next()?;
-        if node > table.reserved {
-            table.reserved = node + STEP;
-            kept.reserve(table.reserved);
-        }
+        let node = table.next(Some(kept))?;
         let record = Record {
             id: node,
             identity,
@@ -152,11 +153,6 @@ impl Inodes {
             kept.put(known.place, CHANGING, &bytes);
         }
         Some(node)
-    }
-
-    fn next(&self) -> Result<u64, Errno> {
-        let node = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        (node <= LAST).then_some(node).ok_or(Errno::EIO)
     }
 
     /// Whether changes are written down.
@@ -232,18 +228,15 @@ impl Inodes {
     pub(super) fn clear(&self) {
         let root = self.kept.as_ref().map(|kept| (kept, self.root.record()));
         let mut table = self.table.write();
-        let new = Table {
-            reserved: table.reserved,
-            ..Table::default()
-        };
-        let old = std::mem::replace(&mut *table, new);
+        let nodes = std::mem::take(&mut table.nodes);
+        table.keys = HashMap::new();
         if let Some((kept, root)) = root {
             kept.clear();
             kept.add(&root);
         }
         drop(table);
         // Descriptors are closed outside the lock.
-        drop(old);
+        drop(nodes);
     }
 
     /// One held node of each file system, the root's first.

@@ -37,7 +37,7 @@ pub(super) const MARK: usize = 464;
 const NAME_MAX: usize = 255;
 
 /// Ids are written down so many at a time.
-pub(super) const STEP: u64 = 4096;
+pub(super) const STEP: u64 = 1 << 16;
 
 /// Files in which what a guest holds of a directory is written down.
 #[derive(Clone, Debug)]

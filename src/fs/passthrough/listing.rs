@@ -42,7 +42,7 @@ impl PassthroughFs {
                 entry.ino()
             };
             let shown = DirEntry {
-                ino: self.numbers.shown(inode.dev(), ino),
+                ino: self.numbers.shown(inode.dev(), ino)?,
                 kind: kind(entry.file_type()),
                 name,
                 next: entry.next_entry_cookie(),

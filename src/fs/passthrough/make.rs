@@ -48,8 +48,7 @@ impl PassthroughFs {
                 let held = self.hold(fd)?;
                 let node = host::reopen(held.as_fd(), libc::O_PATH)?;
                 let entry = self.enter((parent, &inode), name, node)?;
-                let opened = self.keep_file(entry.node, held, flags);
-                Ok(Reply::Created(entry, opened))
+                self.created(entry, self.keep_file(entry.node, held, flags))
             }
             Err(rustix::io::Errno::EXIST) if !exclusive || caller.again => {
                 if exclusive {
@@ -57,13 +56,7 @@ impl PassthroughFs {
                     self.is_made(caller, parent, name, &file)?;
                 }
                 let entry = self.find(parent, name)?;
-                match self.open(entry.node, flags.cast_unsigned(), kill) {
-                    Ok(opened) => Ok(Reply::Created(entry, opened)),
-                    Err(errno) => {
-                        self.inodes.forget(entry.node, 1);
-                        Err(errno)
-                    }
-                }
+                self.created(entry, self.open(entry.node, flags.cast_unsigned(), kill))
             }
             Err(errno) => Err(errno.into()),
         }
@@ -77,7 +70,7 @@ impl PassthroughFs {
             let _plain = kill.then(without_keeping_ids).transpose()?;
             self.open_file(&inode, flags)?
         };
-        Ok(self.keep_file(node, fd, flags))
+        self.keep_file(node, fd, flags)
     }
 
     /// TMPFILE.
@@ -101,7 +94,12 @@ impl PassthroughFs {
         let held = self.hold(fd)?;
         let node = host::reopen(held.as_fd(), libc::O_PATH)?;
         let entry = self.enter((parent, &inode), b"", node)?;
-        let opened = self.keep_file(entry.node, held, flags);
+        self.created(entry, self.keep_file(entry.node, held, flags))
+    }
+
+    /// A node that was looked up and opened; what cannot be opened is not held.
+    fn created(&self, entry: Entry, opened: Result<Opened, Errno>) -> Result<Reply, Errno> {
+        let opened = opened.inspect_err(|_| self.inodes.forget(entry.node, 1))?;
         Ok(Reply::Created(entry, opened))
     }
 

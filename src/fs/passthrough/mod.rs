@@ -208,8 +208,8 @@ impl PassthroughFs {
     fn enter(&self, (id, parent): (u64, &Inode), name: &[u8], fd: OwnedFd) -> Result<Entry, Errno> {
         let stat = Stat::of(fd.as_fd())?;
         let held = self.hold(fd)?;
+        let mut attr = self.attr(&stat)?;
         let node = self.inodes.enter(&stat, held, (id, name))?;
-        let mut attr = self.attr(&stat);
         attr.submount = self.options.announce_submounts
             && stat.is_dir()
             && (stat.dev, stat.mount) != (parent.dev(), parent.mount());
@@ -221,10 +221,13 @@ impl PassthroughFs {
     }
 
     /// Attributes as the guest sees them.
-    fn attr(&self, stat: &Stat) -> Attr {
-        Attr {
-            ino: self.numbers.shown(stat.dev, stat.ino),
+    ///
+    /// # Errors
+    /// `EIO` when there is no inode number for it.
+    fn attr(&self, stat: &Stat) -> Result<Attr, Errno> {
+        Ok(Attr {
+            ino: self.numbers.shown(stat.dev, stat.ino)?,
             ..stat.attr
-        }
+        })
     }
 }

@@ -1,16 +1,15 @@
 //! The table of nodes is filled with those of the daemon before this one.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use super::descriptors::Held;
 use super::found::Finder;
 use super::host::Stat;
 use super::inode::Inode;
 use super::inodes::{Inodes, Node};
-use super::keep::Record;
+use super::keep::{Record, STEP};
 use crate::fs::nodes::ROOT;
-use crate::state::{Saved, Slots};
+use crate::state::{Saved, Serial, Slots};
 
 /// How often the nodes that were not found are looked for in directories that were:
 /// a guest can nest directories against the order in which it looked them up.
@@ -94,8 +93,7 @@ impl Inodes {
             slots.free(*place);
         }
         done.lost = records.len();
-        table.reserved = saved.reserved;
-        self.last = AtomicU64::new(saved.reserved.max(ROOT));
+        table.ids = Serial::again(ROOT, saved, &slots, STEP);
         self.kept = Some(slots);
         Some(done)
     }
