@@ -3,22 +3,18 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::guest::{
     create, created, link, made, mkdir, open, rename, setxattr, symlink, truncate, unlink, write,
 };
-use crate::rig::Rig;
+use crate::mounted::Mounted;
+use crate::rig::{Rig, place};
 use crate::support::session::wire::ROOT;
 use crate::support::session::{Failure, Session};
 
 /// A rig that serves an empty directory, and that directory.
 fn rig() -> (Rig, PathBuf) {
-    let home = tempfile::Builder::new()
-        .prefix("recovered-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
-    let source = home.keep();
+    let source = place("recovered-").keep();
     let line = [
         "--shared-dir".into(),
         source.clone().into(),
@@ -32,7 +28,7 @@ fn stale<T: std::fmt::Debug>(answer: Result<T, Failure>) {
 }
 
 /// Makes a file with some content; node and handle.
-fn file(guest: &mut Session, parent: u64, name: &str, content: &[u8]) -> (u64, u64) {
+pub(crate) fn file(guest: &mut Session, parent: u64, name: &str, content: &[u8]) -> (u64, u64) {
     let made = create(parent, name, libc::O_RDWR).send(guest).unwrap();
     let (node, handle) = created(&made);
     write(node, handle, 0, content).send(guest).unwrap();
@@ -122,10 +118,7 @@ fn files_are_followed_to_where_they_went_and_never_mistaken() {
 
 #[test]
 fn without_the_right_to_handles_names_are_followed() {
-    let home = tempfile::Builder::new()
-        .prefix("recovered-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
+    let home = place("recovered-");
     let source = home.path().to_owned();
     let line: Vec<OsString> = vec!["--shared-dir".into(), source.clone().into()];
     let mut rig = Rig::without(&line, "dac_read_search");
@@ -150,41 +143,20 @@ fn without_the_right_to_handles_names_are_followed() {
     stale(guest.attributes(replaced));
 }
 
-/// Something that is mounted until this is dropped.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(kind: &str, what: &str, at: PathBuf) -> Self {
-        let how = if kind == "bind" { "--bind" } else { "-ttmpfs" };
-        let done = Command::new("mount").args([how, what]).arg(&at).status();
-        assert!(done.unwrap().success());
-        Self(at)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn nodes_below_other_mounts_are_found_in_any_namespace() {
     if !crate::support::mount::is_possible() {
         eprintln!("Skipped: mounting needs root");
         return;
     }
-    let home = tempfile::Builder::new()
-        .prefix("recovered-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
+    let home = place("recovered-");
     for dir in ["source", "source/memory", "source/bound", "elsewhere"] {
         fs::create_dir(home.path().join(dir)).unwrap();
     }
     let at = |name: &str| home.path().join("source").join(name);
     let elsewhere = home.path().join("elsewhere");
-    let _memory = Mounted::new("tmpfs", "none", at("memory"));
-    let _bound = Mounted::new("bind", elsewhere.to_str().unwrap(), at("bound"));
+    let _memory = Mounted::tmpfs("size=1m", at("memory"));
+    let _bound = Mounted::bind(&elsewhere, at("bound"));
     let line: Vec<OsString> = vec!["--shared-dir".into(), at("").into()];
     for mut rig in [Rig::new(&line), Rig::aside(&line)] {
         let guest = rig.guest();

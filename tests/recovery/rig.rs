@@ -13,6 +13,27 @@ use crate::support::frontend::Config;
 use crate::support::image::Image;
 use crate::support::session::{Agreed, Session};
 
+/// The program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
+
+/// The device's socket.
+pub(crate) const SOCKET: &str = "fs.sock";
+
+/// The socket of the API.
+pub(crate) const API: &str = "api";
+
+/// The state directory.
+pub(crate) const STATE: &str = "state";
+
+/// A directory beside the code: /tmp may be a file system without all features.
+pub(crate) fn place(prefix: &str) -> TempDir {
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix(prefix)
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap()
+}
+
 /// A daemon with a state directory, and its guest.
 pub(crate) struct Rig {
     // In the order in which they are dropped.
@@ -44,27 +65,30 @@ impl Rig {
     }
 
     fn under(before: Vec<OsString>, arguments: &[OsString]) -> Self {
-        // Beside the code: /tmp may be a file system without all features.
-        let home = tempfile::Builder::new()
-            .prefix("recovery-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .unwrap();
-        let mut line = before;
-        line.push(env!("CARGO_BIN_EXE_tidegate").into());
-        line.push("serve".into());
-        for (option, file) in [
-            ("--socket", "fs.sock"),
-            ("--api-socket", "api"),
-            ("--state", "state"),
-        ] {
-            line.extend([option.into(), home.path().join(file).into()]);
-        }
-        line.extend(arguments.iter().cloned());
+        Self::with(|home| {
+            let mut line = before;
+            line.extend([PROGRAM.into(), "serve".into()]);
+            for (option, file) in [
+                ("--socket", SOCKET),
+                ("--api-socket", API),
+                ("--state", STATE),
+            ] {
+                line.extend([option.into(), home.join(file).into()]);
+            }
+            line.extend(arguments.iter().cloned());
+            line
+        })
+    }
+
+    /// Starts what `line` says for a directory of the rig's own, in which socket, API
+    /// and state have their names.
+    pub(crate) fn with(line: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
+        let home = place("recovery-");
         let mut rig = Self {
             guest: None,
             daemon: None,
             agreed: Agreed::default(),
-            line,
+            line: line(home.path()),
             home,
         };
         rig.start();
@@ -78,17 +102,17 @@ impl Rig {
 
     /// The state directory.
     pub(crate) fn state(&self) -> PathBuf {
-        self.home.path().join("state")
+        self.home.path().join(STATE)
     }
 
     /// The device's socket.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.home.path().join("fs.sock")
+        self.home.path().join(SOCKET)
     }
 
     /// Starts the daemon.
     pub(crate) fn start(&mut self) {
-        let socket = self.home.path().join("fs.sock");
+        let socket = self.home.path().join(SOCKET);
         self.daemon = Some(Daemon::command_on(&socket, &self.line).unwrap());
     }
 
@@ -99,9 +123,9 @@ impl Rig {
 
     /// Kills the daemon.
     pub(crate) fn kill(&mut self) {
-        self.guest = None;
-        // Dropped means killed.
+        // Dropped means killed; before the guest is gone, or it would have said goodbye.
         self.daemon = None;
+        self.guest = None;
     }
 
     /// Kills the daemon and starts it again; the guest does not notice.
@@ -113,7 +137,7 @@ impl Rig {
     /// The guest, which sends INIT once and is the same after a restart.
     pub(crate) fn guest(&mut self) -> &mut Session {
         if self.guest.is_none() {
-            let socket = self.home.path().join("fs.sock");
+            let socket = self.home.path().join(SOCKET);
             let mut guest = Session::connect(&socket, &Config::default()).unwrap();
             if self.agreed.major == 0 {
                 self.agreed = guest.init().unwrap();
@@ -126,7 +150,7 @@ impl Rig {
 
     /// Asks the API.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = connect(&self.home.path().join("api")).unwrap();
+        let mut stream = connect(&self.home.path().join(API)).unwrap();
         let length = body.len();
         write!(
             stream,
@@ -167,11 +191,19 @@ impl Rig {
         serde_json::from_str::<Value>(&text).unwrap()["state"].clone()
     }
 
-    /// Stops the daemon as an operator does.
-    pub(crate) fn stop(&mut self) {
+    /// Has the guest leave, and the daemon end for that.
+    pub(crate) fn leave(&mut self) {
         self.guest = None;
-        let (status, _) = self.daemon().terminate(Duration::from_secs(10)).unwrap();
+        let status = self.daemon().await_end(Duration::from_secs(20)).unwrap();
         assert_eq!(status.code(), Some(0));
         self.daemon = None;
+    }
+
+    /// Stops the daemon as an operator does.
+    pub(crate) fn stop(&mut self) {
+        // Its machine is still there.
+        let (status, _) = self.daemon().terminate(Duration::from_secs(10)).unwrap();
+        assert_eq!(status.code(), Some(0));
+        self.kill();
     }
 }
