@@ -13,7 +13,7 @@ use crate::bounded_cache::bounded;
 use crate::chunk::Chunk;
 use crate::destination::Destination;
 use crate::fs::id_mapping::IdMapping;
-use crate::fs::nodes::{Held, Nodes, RECORD, ROOT};
+use crate::fs::nodes::{Held, Holder, Nodes, RECORD, ROOT};
 use crate::fs::touches::{FirstReads, Touches};
 use crate::fs::{Attr, BLOCK_SIZE, DirEntry, Entry, Errno, FileSystem, PendingRead, Read, StatFs};
 use crate::image::group;
@@ -156,7 +156,7 @@ impl ImageFs {
     }
 
     /// Loads the node behind a directory's entry and takes a reference to it.
-    fn enter(&self, parent: u64, entry: &group::Entry) -> Result<Entry, Errno> {
+    fn enter(&self, parent: u64, entry: &group::Entry, holder: Holder) -> Result<Entry, Errno> {
         let child = self
             .image
             .resolve(entry)
@@ -168,8 +168,8 @@ impl ImageFs {
         }
         let id = self.nodes.id(&child).ok_or(Errno::EIO)?;
         let is_directory = matches!(node.content, Content::Directory(_));
-        if !self.nodes.hold(id, child, parent, is_directory) {
-            self.nodes.forget(id, 1);
+        if !self.nodes.hold(id, (child, parent), is_directory, holder) {
+            self.nodes.forget(id, 1, holder);
             let error = self.image.misplaced(node.nid);
             return Err(self.io_error(&error));
         }
@@ -178,6 +178,25 @@ impl ImageFs {
             attr: self.attr(id, &node),
             timeout: TIMEOUT,
         })
+    }
+
+    /// The node with `name` in a directory, with a reference.
+    fn find(&self, parent: u64, name: &[u8], holder: Holder) -> Result<Entry, Errno> {
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let loaded = self.node(&self.held(parent)?.node)?;
+        let Content::Directory(directory) = &loaded.content else {
+            return Err(Errno::ENOTDIR);
+        };
+        let found = self
+            .image
+            .find(directory, name)
+            .map_err(|error| self.io_error(&error))?;
+        match found {
+            Some(entry) => self.enter(parent, &entry, holder),
+            None => Ok(ABSENT),
+        }
     }
 
     /// Calls `add` with the entries of a directory from cookie `offset` on.
@@ -336,25 +355,19 @@ impl FileSystem for ImageFs {
     }
 
     fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {
-        if name.len() > NAME_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        let loaded = self.node(&self.held(parent)?.node)?;
-        let Content::Directory(directory) = &loaded.content else {
-            return Err(Errno::ENOTDIR);
-        };
-        let found = self
-            .image
-            .find(directory, name)
-            .map_err(|error| self.io_error(&error))?;
-        match found {
-            Some(entry) => self.enter(parent, &entry),
-            None => Ok(ABSENT),
-        }
+        self.find(parent, name, Holder::Guest)
     }
 
     fn forget(&self, node: u64, count: u64) {
-        self.nodes.forget(node, count);
+        self.nodes.forget(node, count, Holder::Guest);
+    }
+
+    fn hold(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {
+        self.find(parent, name, Holder::Tree)
+    }
+
+    fn let_go(&self, node: u64) {
+        self.nodes.forget(node, 1, Holder::Tree);
     }
 
     fn getattr(&self, node: u64) -> Result<(Attr, Duration), Errno> {
@@ -405,10 +418,10 @@ impl FileSystem for ImageFs {
         self.list(node, offset, &mut |shown, entry| {
             // A child that cannot be proved is shown by name; the guest's own
             // LOOKUP gets the error.
-            let entered = entry.and_then(|entry| self.enter(node, entry).ok());
+            let entered = entry.and_then(|entry| self.enter(node, entry, Holder::Guest).ok());
             let fits = add(shown, entered);
             if let (false, Some(entered)) = (fits, entered) {
-                self.nodes.forget(entered.node, 1);
+                self.nodes.forget(entered.node, 1, Holder::Guest);
             }
             fits
         })

@@ -256,6 +256,18 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Drops `count` references to `node`; unknown nodes are ignored.
     fn forget(&self, node: u64, count: u64);
 
+    /// As [`FileSystem::lookup`], with a reference that is not the guest's: INIT
+    /// leaves it alone, and a daemon after a crash does not find it. It is given back
+    /// with [`FileSystem::let_go`].
+    fn hold(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {
+        self.lookup(parent, name)
+    }
+
+    /// Drops one reference of [`FileSystem::hold`].
+    fn let_go(&self, node: u64) {
+        self.forget(node, 1);
+    }
+
     /// Attributes of a node and how long they stay valid.
     fn getattr(&self, node: u64) -> Result<(Attr, Duration), Errno>;
 

@@ -1,5 +1,8 @@
 //! The nodes that a guest holds: what it looked up and did not forget.
 
+#[cfg(test)]
+mod tests;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Place;
 use parking_lot::RwLock;
@@ -11,6 +14,16 @@ use crate::state::{Saved, Slot, Slots};
 
 /// Node id of the root, fixed by FUSE.
 pub(super) const ROOT: u64 = 1;
+
+/// Who holds a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Holder {
+    /// The guest, until it forgets it or begins anew. That is written down where
+    /// state is kept.
+    Guest,
+    /// The tree of mounts, for what is mounted below it.
+    Tree,
+}
 
 /// Bytes of a node that is written down: id, references, parent, offset of its
 /// record, digest, and whether these two are there.
@@ -26,7 +39,10 @@ pub(super) struct Held {
     pub(super) node: NodeRef,
     /// Node id of the directory it was first found in.
     pub(super) parent: u64,
+    /// References of the guest.
     references: u64,
+    /// References of the tree.
+    own: u64,
     slot: Slot,
 }
 
@@ -37,6 +53,7 @@ impl Held {
             node,
             parent,
             references: 1,
+            own: 0,
             slot: Slot::NONE,
         }
     }
@@ -93,6 +110,7 @@ impl Nodes {
                 node: self.root,
                 parent: ROOT,
                 references: 0,
+                own: 0,
                 slot: Slot::NONE,
             });
         }
@@ -103,46 +121,59 @@ impl Nodes {
     /// node has the id (an image that changed while it was served), or when it
     /// is a directory that is held from elsewhere: a hostile image could lead
     /// in circles.
-    pub(super) fn hold(&self, id: u64, node: NodeRef, parent: u64, is_directory: bool) -> bool {
+    pub(super) fn hold(
+        &self,
+        id: u64,
+        (node, parent): (NodeRef, u64),
+        is_directory: bool,
+        holder: Holder,
+    ) -> bool {
         if id == ROOT {
             return false;
         }
-        match self.held.write().entry(id) {
-            Place::Occupied(mut slot) => {
-                let held = slot.get_mut();
+        let mut table = self.held.write();
+        let held = table.entry(id).or_insert(Held {
+            node,
+            parent,
+            references: 0,
+            own: 0,
+            slot: Slot::NONE,
+        });
+        match holder {
+            Holder::Tree => held.own = held.own.saturating_add(1),
+            Holder::Guest => {
                 held.references = held.references.saturating_add(1);
-                self.note(held);
-                held.node == node && (held.parent == parent || !is_directory)
-            }
-            Place::Vacant(slot) => {
-                let mut held = Held {
-                    node,
-                    parent,
-                    references: 1,
-                    slot: Slot::NONE,
-                };
-                if let Some(kept) = &self.kept {
-                    held.slot = kept.add(&write(id, &held));
+                match &self.kept {
+                    Some(kept) if held.references == 1 => held.slot = kept.add(&write(id, held)),
+                    _ => self.note(held),
                 }
-                slot.insert(held);
-                true
             }
         }
+        held.node == node && (held.parent == parent || !is_directory)
     }
 
     /// Drops references; the last one removes the node.
-    pub(super) fn forget(&self, id: u64, count: u64) {
-        if let Place::Occupied(mut slot) = self.held.write().entry(id) {
-            let left = slot.get().references.saturating_sub(count);
-            slot.get_mut().references = left;
-            if left > 0 {
-                self.note(slot.get());
-                return;
+    pub(super) fn forget(&self, id: u64, count: u64, holder: Holder) {
+        let mut table = self.held.write();
+        let Place::Occupied(mut slot) = table.entry(id) else {
+            return;
+        };
+        let held = slot.get_mut();
+        match holder {
+            Holder::Tree => held.own = held.own.saturating_sub(count),
+            Holder::Guest => {
+                held.references = held.references.saturating_sub(count);
+                match &self.kept {
+                    Some(kept) if held.references == 0 => {
+                        kept.free(held.slot);
+                        held.slot = Slot::NONE;
+                    }
+                    _ => self.note(held),
+                }
             }
-            let gone = slot.remove();
-            if let Some(kept) = &self.kept {
-                kept.free(gone.slot);
-            }
+        }
+        if (held.references, held.own) == (0, 0) {
+            slot.remove();
         }
     }
 
@@ -153,18 +184,22 @@ impl Nodes {
         }
     }
 
-    /// Drops all references.
+    /// Drops all references of the guest.
     pub(super) fn clear(&self) {
-        let mut held = self.held.write();
-        *held = HashMap::new();
+        let mut table = self.held.write();
+        table.retain(|_, held| {
+            (held.references, held.slot) = (0, Slot::NONE);
+            held.own > 0
+        });
+        table.shrink_to_fit();
         if let Some(kept) = &self.kept {
             kept.clear();
         }
     }
 
-    /// Whether nothing but the root is held.
+    /// Whether the guest holds nothing but the root.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.read().is_empty()
+        self.held.read().values().all(|held| held.references == 0)
     }
 
     #[cfg(test)]
@@ -209,109 +244,8 @@ fn read(record: &[u8], slot: Slot) -> Option<(u64, Held)> {
         node: NodeRef { nid: id, proof },
         parent: field(2)?,
         references,
+        own: 0,
         slot,
     };
     (id > ROOT && references > 0).then_some((id, held))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(nid: u64) -> NodeRef {
-        NodeRef { nid, proof: None }
-    }
-
-    #[test]
-    fn the_last_forget_removes_a_node() {
-        let nodes = Nodes::new(node(128));
-        assert_eq!(nodes.id(&node(128)), Some(ROOT));
-        assert!(nodes.hold(200, node(200), ROOT, false));
-        assert!(nodes.hold(200, node(200), ROOT, false));
-        nodes.forget(200, 1);
-        assert!(nodes.get(200).is_some());
-        nodes.forget(200, u64::MAX);
-        assert!(nodes.get(200).is_none());
-        nodes.forget(77, 1);
-        nodes.forget(ROOT, 1);
-        assert!(nodes.get(ROOT).is_some());
-        assert_eq!(nodes.len(), 0);
-    }
-
-    #[test]
-    fn what_is_held_is_held_again_after_a_crash() {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("nodes");
-        let begin = || {
-            let mut nodes = Nodes::new(node(128));
-            let (slots, saved) = Slots::open(&path, RECORD).unwrap();
-            nodes.keep(slots, &saved);
-            nodes
-        };
-        let proof = NodeProof {
-            digest: Digest([7; 32]),
-            record: 4711,
-        };
-        let proved = NodeRef {
-            nid: 300,
-            proof: Some(proof),
-        };
-        let nodes = begin();
-        assert!(nodes.hold(200, node(200), ROOT, true));
-        assert!(nodes.hold(300, proved, 200, false));
-        assert!(nodes.hold(300, proved, 200, false));
-        assert!(nodes.hold(400, node(400), ROOT, false));
-        nodes.forget(400, 1);
-        drop(nodes);
-
-        let nodes = begin();
-        assert_eq!(nodes.len(), 2);
-        let held = nodes.get(300).unwrap();
-        assert_eq!((held.node, held.parent), (proved, 200));
-        nodes.forget(300, 1);
-        drop(nodes);
-        let nodes = begin();
-        assert!(nodes.get(300).is_some());
-        nodes.forget(300, 1);
-        assert!(nodes.get(300).is_none());
-        nodes.clear();
-        drop(nodes);
-        assert!(begin().is_empty());
-    }
-
-    #[test]
-    fn another_node_under_a_held_id_is_noticed() {
-        let nodes = Nodes::new(node(128));
-        let proof = NodeProof {
-            digest: Default::default(),
-            record: 0,
-        };
-        assert!(nodes.hold(200, node(200), ROOT, false));
-        assert!(!nodes.hold(
-            200,
-            NodeRef {
-                nid: 200,
-                proof: Some(proof)
-            },
-            ROOT,
-            false
-        ));
-    }
-
-    #[test]
-    fn a_directory_stands_in_one_place() {
-        let nodes = Nodes::new(node(128));
-        assert!(nodes.hold(200, node(200), ROOT, true));
-        assert!(nodes.hold(200, node(200), ROOT, true));
-        assert!(nodes.hold(300, node(300), 200, true));
-        for parent in [200, 300] {
-            assert!(!nodes.hold(200, node(200), parent, true));
-            assert!(!nodes.hold(ROOT, node(128), parent, true));
-        }
-        assert!(nodes.hold(400, node(400), 200, false));
-        assert!(
-            nodes.hold(400, node(400), 300, false),
-            "a file has many names"
-        );
-    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::guest::{create, created, write};
-use crate::rig::Rig;
+use crate::rig::{Rig, place};
 use crate::support::image::{self, FILE, FILE_LEN, Image, file_byte};
 use crate::support::session::{Failure, Session};
 
@@ -181,4 +181,59 @@ fn two_daemons_do_not_share_a_state() {
         said.contains("Another daemon") && said.contains(&state),
         "{said}"
     );
+}
+
+/// Mounts an image in a directory of what is mounted at the root, kills the daemon
+/// twice, and has the guest give back what it holds of the two directories above.
+fn only_the_guests_references_are_kept(rig: &mut Rig) {
+    let inner = version(b'i');
+    rig.mount("POST", "/outer/deep/inner", &inner);
+    let file = rig.guest().resolve("/outer/deep/inner/dir/file").unwrap();
+    let outer = rig.guest().resolve("/outer").unwrap();
+    let deep = rig.guest().lookup(outer, b"deep").unwrap().node;
+    for _ in 0..2 {
+        rig.restart();
+        assert_eq!(rig.info()["lost"], serde_json::json!([]));
+        let guest = rig.guest();
+        assert_eq!(guest.resolve("/outer").unwrap(), outer);
+        assert_eq!(guest.resolve("/outer/deep/inner/dir/file").unwrap(), file);
+        // What the directory has besides is in it still.
+        let beside = guest.lookup(deep, b"beside").unwrap().node;
+        assert_eq!(guest.read(beside, 0, 0, 10).unwrap(), b"beside");
+        // The session is the same: of each round there is one more.
+        guest.forget(beside, 1).unwrap();
+    }
+    // Each path was resolved from the start.
+    let guest = rig.guest();
+    guest.forget(outer, 2 + 2 * 2).unwrap();
+    guest.forget(deep, 2 + 2).unwrap();
+    let (status, text) = rig.ask("DELETE", "/api/v1/mount?mountpoint=/outer/deep/inner", "");
+    assert_eq!(status, 204, "{text}");
+    for node in [outer, deep] {
+        stale(rig.guest().attributes(node));
+    }
+    rig.restart();
+    for node in [outer, deep] {
+        stale(rig.guest().attributes(node));
+    }
+}
+
+/// What a mount inside another is put into.
+fn outer(root: &std::path::Path) -> std::io::Result<()> {
+    fs::create_dir_all(root.join("outer/deep"))?;
+    fs::write(root.join("outer/deep/beside"), b"beside")
+}
+
+#[test]
+fn references_of_a_mount_inside_a_directory_are_not_the_guests() {
+    let source = place("recovered-");
+    outer(source.path()).unwrap();
+    let line = ["--shared-dir".into(), source.path().into()];
+    only_the_guests_references_are_kept(&mut Rig::new(&line));
+}
+
+#[test]
+fn references_of_a_mount_inside_an_image_are_not_the_guests() {
+    let image = image::build(outer, &[]).unwrap();
+    only_the_guests_references_are_kept(&mut Rig::new(&image.arguments()));
 }

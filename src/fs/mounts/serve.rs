@@ -138,10 +138,6 @@ impl FileSystem for MountTree {
         for mount in view.mounts.values() {
             mount.forget_all();
         }
-        if view.holds() {
-            drop(view);
-            self.publish(&mut self.state.lock());
-        }
         self.reap_soon();
     }
 

@@ -32,7 +32,7 @@ pub(super) struct View {
     pub(super) wants: Wants,
     /// Directories of mounts on the way to names of the tree. A directory of the
     /// host has its node id only as long as somebody holds it.
-    held: Walk,
+    _held: Walk,
 }
 
 /// Names that the tree gives.
@@ -124,11 +124,6 @@ impl View {
         directory.map(Place::Tree).ok_or(Errno::ESTALE)
     }
 
-    /// Whether node ids stay what they are only as long as this view holds them.
-    pub(super) fn holds(&self) -> bool {
-        !self.held.held.is_empty()
-    }
-
     /// The names that the tree adds to a directory of a mount.
     pub(super) fn graft(&self, node: u64) -> Option<&Directory> {
         if !self.grafted {
@@ -165,7 +160,7 @@ impl View {
             let spot = view.add(path, attached.get(path), above.as_ref(), points, &mut walk);
             spots.insert(path, spot);
         }
-        view.held = walk;
+        view._held = walk;
         view.grafted = view
             .directories
             .keys()
@@ -293,25 +288,23 @@ struct Walk {
 
 impl Walk {
     fn directory(&mut self, mount: &Arc<Mount>, parent: u64, name: &str) -> Option<u64> {
-        let found: Entry = mount.fs.lookup(parent, name.as_bytes()).ok()?;
+        let found: Entry = mount.fs.hold(parent, name.as_bytes()).ok()?;
         if found.node == 0 {
             return None;
         }
-        let is_directory = found.attr.mode & libc::S_IFMT == libc::S_IFDIR;
-        // Node ids of an image are what they are, held or not.
-        if is_directory && mount.fs.wants().opens {
-            self.held.push((Arc::clone(mount), found.node));
-        } else {
-            mount.fs.forget(found.node, 1);
+        if found.attr.mode & libc::S_IFMT != libc::S_IFDIR {
+            mount.fs.let_go(found.node);
+            return None;
         }
-        is_directory.then_some(found.node)
+        self.held.push((Arc::clone(mount), found.node));
+        Some(found.node)
     }
 }
 
 impl Drop for Walk {
     fn drop(&mut self) {
         for (mount, node) in self.held.drain(..) {
-            mount.fs.forget(node, 1);
+            mount.fs.let_go(node);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The nodes that a guest holds.
+//! The nodes that a guest holds, and those that the tree of mounts does.
 
 #[cfg(test)]
 mod tests;
@@ -15,24 +15,29 @@ use super::host::Stat;
 use super::inode::{Inode, Key};
 use super::keep::{CHANGING, Identity, MARK, Record, STEP, changing};
 use crate::fs::Errno;
-use crate::fs::nodes::ROOT;
+use crate::fs::nodes::{Holder, ROOT};
 use crate::state::{Serial, Slot as Place, Slots};
 
 /// Node ids have 40 bits, which is what the tree of mounts leaves.
 const LAST: u64 = (1 << 40) - 1;
 
 /// A node with what is held of it.
-pub(super) struct Node {
-    pub(super) inode: Arc<Inode>,
-    pub(super) references: u64,
-    pub(super) place: Place,
+struct Node {
+    inode: Arc<Inode>,
+    /// References of the guest, and where they are written down.
+    references: u64,
+    place: Place,
+    /// References of the tree of mounts.
+    own: u64,
 }
 
 #[derive(Default)]
 pub(super) struct Table {
-    pub(super) nodes: HashMap<u64, Node>,
-    pub(super) keys: HashMap<Key, u64>,
+    nodes: HashMap<u64, Node>,
+    keys: HashMap<Key, u64>,
     pub(super) ids: Serial,
+    /// How many nodes the guest holds.
+    held: usize,
 }
 
 impl Table {
@@ -42,15 +47,41 @@ impl Table {
         node.filter(|&node| node <= LAST).ok_or(Errno::EIO)
     }
 
-    /// Adds a new node, with one reference.
-    fn insert(&mut self, id: u64, inode: Inode, place: Place) {
+    /// The node with an id, if it is held.
+    pub(super) fn get(&self, id: u64) -> Option<&Arc<Inode>> {
+        self.nodes.get(&id).map(|node| &node.inode)
+    }
+
+    /// Adds a node that nobody holds yet.
+    fn insert(&mut self, id: u64, inode: Inode) -> &mut Node {
         self.keys.insert(inode.key(), id);
         let node = Node {
             inode: Arc::new(inode),
-            references: 1,
-            place,
+            references: 0,
+            place: Place::NONE,
+            own: 0,
         };
-        self.nodes.insert(id, node);
+        self.nodes.entry(id).insert(node).into_mut()
+    }
+
+    /// Adds a node that the guest holds since before this daemon.
+    pub(super) fn recover(&mut self, record: &Record, inode: Inode, place: Place) {
+        let node = self.insert(record.id, inode);
+        (node.references, node.place) = (record.references, place);
+        self.held += 1;
+    }
+
+    /// Removes a node if nobody holds it any more.
+    fn sweep(&mut self, id: u64) -> Option<Node> {
+        let Slot::Occupied(slot) = self.nodes.entry(id) else {
+            return None;
+        };
+        if (slot.get().references, slot.get().own) != (0, 0) {
+            return None;
+        }
+        let gone = slot.remove();
+        self.keys.remove(&gone.inode.key());
+        Some(gone)
     }
 }
 
@@ -84,19 +115,22 @@ impl Inodes {
             return Ok(Arc::clone(&self.root));
         }
         let table = self.table.read();
-        let found = table.nodes.get(&node);
-        found
-            .map(|node| Arc::clone(&node.inode))
-            .ok_or(Errno::ESTALE)
+        table.get(node).map(Arc::clone).ok_or(Errno::ESTALE)
     }
 
-    /// Adds a reference to the node behind `fd`, which has this name in the directory
-    /// `parent`; returns its id.
+    /// Adds a reference of `holder` to the node behind `fd`, which has this name in
+    /// the directory `parent`; returns its id.
     ///
     /// # Errors
     /// `EIO` when all ids were used, or none can be reserved.
-    pub(super) fn enter(&self, stat: &Stat, fd: Held, name: (u64, &[u8])) -> Result<u64, Errno> {
-        self.enter_as(stat, fd, name, Identity::of)
+    pub(super) fn enter(
+        &self,
+        stat: &Stat,
+        fd: Held,
+        name: (u64, &[u8]),
+        holder: Holder,
+    ) -> Result<u64, Errno> {
+        self.enter_as(stat, fd, name, holder, Identity::of)
     }
 
     /// The same, asking `identify` for what a new node is found again by. That may
@@ -106,53 +140,84 @@ impl Inodes {
         stat: &Stat,
         fd: Held,
         name: (u64, &[u8]),
+        holder: Holder,
         identify: impl FnOnce(BorrowedFd<'_>, &Stat) -> Identity,
     ) -> Result<u64, Errno> {
         let key = (stat.dev, stat.mount, stat.ino);
         if key == self.root.key() {
             return Ok(ROOT);
         }
-        let Some(kept) = &self.kept else {
-            let mut table = self.table.write();
-            if let Some(node) = self.again(&mut table, &key, name) {
-                return Ok(node);
+        let identity = match (&self.kept, holder) {
+            (Some(_), Holder::Guest) => {
+                let mut table = self.table.write();
+                let known = table.keys.get(&key).copied();
+                if let Some(node) = known
+                    && table
+                        .nodes
+                        .get(&node)
+                        .is_some_and(|node| node.references > 0)
+                {
+                    self.add(&mut table, node, holder, name, None);
+                    return Ok(node);
+                }
+                drop(table);
+                Some(identify(fd.as_fd(), stat))
             }
-            let node = table.next(None)?;
-            table.insert(node, Inode::new(stat, fd), Place::NONE);
-            return Ok(node);
+            _ => None,
         };
-        if let Some(node) = self.again(&mut self.table.write(), &key, name) {
-            return Ok(node);
-        }
-        let identity = identify(fd.as_fd(), stat);
         let mut table = self.table.write();
         // Another thread may have been faster.
-        if let Some(node) = self.again(&mut table, &key, name) {
-            return Ok(node);
-        }
-        let node = table.next(Some(kept))?;
-        let record = Record {
-            id: node,
-            identity,
-            references: 1,
-            parent: name.0,
-            name: name.1.to_vec(),
+        let known = table.keys.get(&key).copied();
+        let node = match known {
+            Some(node) => node,
+            None => {
+                let node = table.next(self.kept.as_ref())?;
+                table.insert(node, Inode::new(stat, fd));
+                node
+            }
         };
-        let place = kept.add(&record.write());
-        table.insert(node, Inode::new(stat, fd), place);
+        self.add(&mut table, node, holder, name, identity);
         Ok(node)
     }
 
-    /// Adds a reference to a node that is held, if it is.
-    fn again(&self, table: &mut Table, key: &Key, (parent, name): (u64, &[u8])) -> Option<u64> {
-        let node = *table.keys.get(key)?;
-        let known = table.nodes.get_mut(&node)?;
-        known.references = known.references.saturating_add(1);
-        if let Some(kept) = &self.kept {
-            let bytes = changing(known.references, parent, name);
-            kept.put(known.place, CHANGING, &bytes);
+    /// Adds a reference to a node. The guest's first is written down with what the
+    /// node is found again by, its `identity`.
+    fn add(
+        &self,
+        table: &mut Table,
+        id: u64,
+        holder: Holder,
+        (parent, name): (u64, &[u8]),
+        identity: Option<Identity>,
+    ) {
+        let Some(node) = table.nodes.get_mut(&id) else {
+            return;
+        };
+        if holder == Holder::Tree {
+            node.own = node.own.saturating_add(1);
+            return;
         }
-        Some(node)
+        node.references = node.references.saturating_add(1);
+        if node.references == 1 {
+            table.held += 1;
+        }
+        match (&self.kept, identity) {
+            (Some(kept), Some(identity)) if node.references == 1 => {
+                let record = Record {
+                    id,
+                    identity,
+                    references: 1,
+                    parent,
+                    name: name.to_vec(),
+                };
+                node.place = kept.add(&record.write());
+            }
+            (Some(kept), _) => {
+                let bytes = changing(node.references, parent, name);
+                kept.put(node.place, CHANGING, &bytes);
+            }
+            (None, _) => {}
+        }
     }
 
     /// Whether changes are written down.
@@ -193,50 +258,71 @@ impl Inodes {
         }
     }
 
-    /// Drops references; the last one closes the descriptor.
+    /// Drops references of the guest; the last one of all closes the descriptor.
     pub(super) fn forget(&self, node: u64, count: u64) {
         let mut table = self.table.write();
-        let gone = self.drop_references(&mut table, node, count);
+        self.drop_references(&mut table, node, count);
+        let gone = table.sweep(node);
         drop(table);
         // To close the last descriptor of a file that was removed takes the kernel a
         // while: outside the lock.
         drop(gone);
     }
 
-    /// Drops references; the node when it was the last one.
-    fn drop_references(&self, table: &mut Table, node: u64, count: u64) -> Option<Node> {
-        let Slot::Occupied(mut slot) = table.nodes.entry(node) else {
-            return None;
+    fn drop_references(&self, table: &mut Table, node: u64, count: u64) {
+        let Some(node) = table
+            .nodes
+            .get_mut(&node)
+            .filter(|node| node.references > 0)
+        else {
+            return;
         };
-        let node = slot.get_mut();
         node.references = node.references.saturating_sub(count);
+        if node.references == 0 {
+            table.held -= 1;
+        }
+        let Some(kept) = &self.kept else {
+            return;
+        };
         if node.references > 0 {
-            if let Some(kept) = &self.kept {
-                kept.put(node.place, CHANGING, &node.references.to_le_bytes());
-            }
-            return None;
+            kept.put(node.place, CHANGING, &node.references.to_le_bytes());
+        } else {
+            kept.free(std::mem::replace(&mut node.place, Place::NONE));
         }
-        let node = slot.remove();
-        table.keys.remove(&node.inode.key());
-        if let Some(kept) = &self.kept {
-            kept.free(node.place);
-        }
-        Some(node)
     }
 
-    /// Drops all references.
+    /// Drops one reference of the tree.
+    pub(super) fn let_go(&self, node: u64) {
+        let mut table = self.table.write();
+        if let Some(node) = table.nodes.get_mut(&node) {
+            node.own = node.own.saturating_sub(1);
+        }
+        let gone = table.sweep(node);
+        drop(table);
+        drop(gone);
+    }
+
+    /// Drops all references of the guest.
     pub(super) fn clear(&self) {
         let root = self.kept.as_ref().map(|kept| (kept, self.root.record()));
         let mut table = self.table.write();
-        let nodes = std::mem::take(&mut table.nodes);
-        table.keys = HashMap::new();
+        let held = std::mem::take(&mut table.nodes);
+        let (left, gone): (HashMap<_, _>, HashMap<_, _>) =
+            held.into_iter().partition(|(_, node)| node.own > 0);
+        table.nodes = left;
+        table.held = 0;
+        for node in table.nodes.values_mut() {
+            (node.references, node.place) = (0, Place::NONE);
+        }
+        let keys = table.nodes.iter();
+        table.keys = keys.map(|(&id, node)| (node.inode.key(), id)).collect();
         if let Some((kept, root)) = root {
             kept.clear();
             kept.add(&root);
         }
         drop(table);
         // Descriptors are closed outside the lock.
-        drop(nodes);
+        drop(gone);
     }
 
     /// One held node of each file system, the root's first.
@@ -254,8 +340,8 @@ impl Inodes {
         found.into_values().collect()
     }
 
-    /// Nodes that are held, the root not counted.
+    /// Nodes that the guest holds, the root not counted.
     pub(super) fn len(&self) -> usize {
-        self.table.read().nodes.len()
+        self.table.read().held
     }
 }

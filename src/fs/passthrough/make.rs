@@ -8,6 +8,7 @@ use super::PassthroughFs;
 use super::again::Wanted;
 use super::host::{self, path_of};
 use super::ids::without_keeping_ids;
+use crate::fs::nodes::Holder;
 use crate::fs::operation::{Caller, Making, Opened, Reply};
 use crate::fs::{Entry, Errno};
 
@@ -16,11 +17,21 @@ fn permissions(mode: u32) -> Mode {
 }
 
 impl PassthroughFs {
-    /// The node with `name` in a directory, with a reference.
+    /// The node with `name` in a directory, with a reference of the guest.
     pub(super) fn find(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {
+        self.find_for(Holder::Guest, parent, name)
+    }
+
+    /// The same for any holder.
+    pub(super) fn find_for(
+        &self,
+        holder: Holder,
+        parent: u64,
+        name: &[u8],
+    ) -> Result<Entry, Errno> {
         let inode = self.inodes.get(parent)?;
         let fd = host::find(inode.directory()?, name)?;
-        self.enter((parent, &inode), name, fd)
+        self.enter_for(holder, (parent, &inode), name, fd)
     }
 
     /// CREATE.

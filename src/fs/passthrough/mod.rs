@@ -63,6 +63,7 @@ use self::numbers::Numbers;
 pub use self::options::{Cache, Options, UnknownCache};
 use self::pace::Pace;
 use self::slow::Slow;
+use super::nodes::Holder;
 use super::{Attr, Entry, Errno};
 use crate::log_limit::LogLimit;
 use crate::state::StateError;
@@ -203,13 +204,24 @@ impl PassthroughFs {
         })
     }
 
-    /// Adds a reference to the node behind `fd`, found under `name` in the directory
-    /// `parent`, node `id`.
-    fn enter(&self, (id, parent): (u64, &Inode), name: &[u8], fd: OwnedFd) -> Result<Entry, Errno> {
+    /// Adds a reference of the guest to the node behind `fd`, found under `name` in the
+    /// directory `parent`, node `id`.
+    fn enter(&self, parent: (u64, &Inode), name: &[u8], fd: OwnedFd) -> Result<Entry, Errno> {
+        self.enter_for(Holder::Guest, parent, name, fd)
+    }
+
+    /// The same for any holder.
+    fn enter_for(
+        &self,
+        holder: Holder,
+        (id, parent): (u64, &Inode),
+        name: &[u8],
+        fd: OwnedFd,
+    ) -> Result<Entry, Errno> {
         let stat = Stat::of(fd.as_fd())?;
         let held = self.hold(fd)?;
         let mut attr = self.attr(&stat)?;
-        let node = self.inodes.enter(&stat, held, (id, name))?;
+        let node = self.inodes.enter(&stat, held, (id, name), holder)?;
         attr.submount = self.options.announce_submounts
             && stat.is_dir()
             && (stat.dev, stat.mount) != (parent.dev(), parent.mount());

@@ -6,7 +6,7 @@ use super::descriptors::Held;
 use super::found::Finder;
 use super::host::Stat;
 use super::inode::Inode;
-use super::inodes::{Inodes, Node};
+use super::inodes::Inodes;
 use super::keep::{Record, STEP};
 use crate::fs::nodes::ROOT;
 use crate::state::{Saved, Serial, Slots};
@@ -59,7 +59,7 @@ impl Inodes {
             records.retain(|(place, record)| {
                 let parent = match record.parent {
                     ROOT => Some(&self.root),
-                    parent => table.nodes.get(&parent).map(|node| &node.inode),
+                    parent => table.get(parent),
                 };
                 let parent = parent.map(Arc::clone);
                 // Handles lead there at once or never.
@@ -73,14 +73,7 @@ impl Inodes {
                 let Ok(fd) = Held::new(fd) else {
                     return true;
                 };
-                let inode = Arc::new(Inode::new(&stat, fd));
-                table.keys.insert(inode.key(), record.id);
-                let node = Node {
-                    inode,
-                    references: record.references,
-                    place: *place,
-                };
-                table.nodes.insert(record.id, node);
+                table.recover(record, Inode::new(&stat, fd), *place);
                 done.found += 1;
                 false
             });

@@ -7,6 +7,7 @@ use rustix::fs::AtFlags;
 use super::PassthroughFs;
 use super::again::{Wanted, or_done};
 use crate::destination::Destination;
+use crate::fs::nodes::Holder;
 use crate::fs::operation::{Caller, OpenFile, Operation, Reply, Wants};
 use crate::fs::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
 
@@ -22,6 +23,14 @@ impl FileSystem for PassthroughFs {
 
     fn forget(&self, node: u64, count: u64) {
         self.inodes.forget(node, count);
+    }
+
+    fn hold(&self, parent: u64, name: &[u8]) -> Result<Entry, Errno> {
+        self.find_for(Holder::Tree, parent, name)
+    }
+
+    fn let_go(&self, node: u64) {
+        self.inodes.let_go(node);
     }
 
     fn getattr(&self, node: u64) -> Result<(Attr, Duration), Errno> {

@@ -43,7 +43,7 @@ impl Rig {
         let (stat, fd) = self.node(file);
         let name = file.to_string();
         self.inodes
-            .enter(&stat, fd, (ROOT, name.as_bytes()))
+            .enter(&stat, fd, (ROOT, name.as_bytes()), Holder::Guest)
             .unwrap()
     }
 
@@ -76,7 +76,9 @@ fn the_kernel_is_asked_while_the_table_is_free() {
         faster = rig.enter(0);
         Identity::of(fd, stat)
     };
-    let node = rig.inodes.enter_as(&stat, fd, (ROOT, b"0"), identify);
+    let node = rig
+        .inodes
+        .enter_as(&stat, fd, (ROOT, b"0"), Holder::Guest, identify);
     assert_eq!(node, Ok(faster));
     assert_eq!(rig.written(), [(faster, 2)]);
     rig.inodes.forget(faster, 2);
@@ -93,7 +95,9 @@ fn a_node_that_is_forgotten_while_the_kernel_is_asked_is_a_new_one() {
         rig.inodes.forget(first, 1);
         Identity::of(fd, stat)
     };
-    let node = rig.inodes.enter_as(&stat, fd, (ROOT, b"0"), identify);
+    let node = rig
+        .inodes
+        .enter_as(&stat, fd, (ROOT, b"0"), Holder::Guest, identify);
     let node = node.unwrap();
     assert!(node > first && rig.inodes.get(first).is_err());
     assert_eq!(rig.written(), [(node, 1)]);
@@ -146,4 +150,33 @@ fn threads_count_every_reference_once() {
         rig.inodes.forget(node, count);
     }
     assert_eq!((rig.inodes.len(), rig.written().len()), (0, 0));
+}
+
+#[test]
+fn what_the_tree_holds_is_not_written_down() {
+    let rig = Rig::new(1);
+    let hold = || {
+        let (stat, fd) = rig.node(0);
+        let name = (ROOT, &b"0"[..]);
+        rig.inodes.enter(&stat, fd, name, Holder::Tree).unwrap()
+    };
+    let node = hold();
+    assert_eq!((rig.inodes.len(), rig.written().len()), (0, 0));
+    assert_eq!((rig.enter(0), rig.enter(0), hold()), (node, node, node));
+    assert_eq!((rig.inodes.len(), rig.written()), (1, vec![(node, 2)]));
+    // The guest has two references, however many it gives back.
+    rig.inodes.forget(node, 9);
+    assert_eq!((rig.inodes.len(), rig.written().len()), (0, 0));
+    assert!(rig.inodes.get(node).is_ok());
+    // A guest that begins anew takes nothing from the tree.
+    assert_eq!(rig.enter(0), node);
+    rig.inodes.clear();
+    assert_eq!((rig.inodes.len(), rig.written().len()), (0, 0));
+    assert_eq!(rig.enter(0), node);
+    assert_eq!(rig.written(), [(node, 1)]);
+    rig.inodes.let_go(node);
+    rig.inodes.let_go(node);
+    assert_eq!(rig.written(), [(node, 1)]);
+    rig.inodes.forget(node, 1);
+    assert!(rig.inodes.get(node).is_err() && rig.written().is_empty());
 }
