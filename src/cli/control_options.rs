@@ -1,6 +1,6 @@
 //! The options of the API, and what it is told about a served image.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use clap::Args;
 use crate::backend::registry::credentials::Credentials;
 use crate::cli::image_options::ImageOptions;
 use crate::cli::{Failure, logging};
-use crate::control::{Bound, Daemon, Instance, ShownSource};
+use crate::control::{Bound, Daemon, Instance, ShownSource, listen_for_metrics};
 use crate::fuse::Stats;
 use crate::image::Image;
 use crate::prefetch::Prefetch;
@@ -30,12 +30,15 @@ pub(super) struct ControlArguments {
 }
 
 impl ControlArguments {
-    /// Binds the sockets that are asked for: clients may connect from now on.
-    pub(super) fn bind(&self) -> Result<Bound, Failure> {
-        Ok(Bound::new(
-            self.api_socket.as_deref(),
-            self.metrics_address,
-        )?)
+    /// Binds the address of the metrics, while the process may still have any port.
+    pub(super) fn listen(&self) -> Result<Option<TcpListener>, Failure> {
+        let address = self.metrics_address.map(listen_for_metrics);
+        Ok(address.transpose()?)
+    }
+
+    /// Binds the rest of what is asked for: clients may connect from now on.
+    pub(super) fn bind(&self, metrics: Option<TcpListener>) -> Result<Bound, Failure> {
+        Ok(Bound::new(self.api_socket.as_deref(), metrics)?)
     }
 
     /// Whether the API is asked for.

@@ -35,6 +35,7 @@ mod virtiofsd;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,7 +43,9 @@ use clap::{Parser, Subcommand};
 
 use crate::backend::registry::credentials::docker_config;
 use crate::error_chain::chain;
+use crate::sandbox::{Plan, Report};
 
+use self::control_options::ControlArguments;
 use self::log_sink::Sink;
 use self::logging::{LogFormat, LogLevel};
 
@@ -145,14 +148,10 @@ fn personality(name: &OsStr) -> Option<Personality> {
 
 fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
     // A daemon must not wait for who reads its log; everybody else may.
-    let sandbox = match &cli.command {
+    let begun = match &cli.command {
         // Before there is any other thread.
-        Command::Serve(arguments) => {
-            Some(sandbox_options::start(arguments.plan(), docker_config())?)
-        }
-        Command::Mount(arguments) => {
-            Some(sandbox_options::start(arguments.plan(), docker_config())?)
-        }
+        Command::Serve(arguments) => Some(begin(&arguments.control, arguments.plan())?),
+        Command::Mount(arguments) => Some(begin(&arguments.control, arguments.plan())?),
         _ => None,
     };
     let sink = match cli.command {
@@ -168,14 +167,27 @@ fn dispatch(cli: Cli) -> Result<Outcome, Failure> {
         return virtiofsd::run(name.into_iter().chain(arguments).collect());
     }
     logging::start(cli.log_level, cli.log_format, sink);
-    if sandbox.is_some() {
+    if begun.is_some() {
         logging::take_panics();
     }
-    match (cli.command, sandbox) {
-        (Command::Serve(arguments), Some(sandbox)) => serve::run(&arguments, sandbox),
-        (Command::Mount(arguments), Some(sandbox)) => mount::run(&arguments, sandbox),
+    match (cli.command, begun) {
+        (Command::Serve(arguments), Some(begun)) => serve::run(&arguments, begun),
+        (Command::Mount(arguments), Some(begun)) => mount::run(&arguments, begun),
         (command, _) => work(command),
     }
+}
+
+/// What a daemon did before it took its rights from itself, and what is left of them.
+struct Begun {
+    metrics: Option<TcpListener>,
+    sandbox: Report,
+}
+
+fn begin(control: &ControlArguments, plan: Plan) -> Result<Begun, Failure> {
+    Ok(Begun {
+        metrics: control.listen()?,
+        sandbox: sandbox_options::start(plan, docker_config())?,
+    })
 }
 
 /// Does what ends by itself.

@@ -11,12 +11,12 @@ use crate::cli::control_options::{self, ControlArguments};
 use crate::cli::image_options::ImageOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
 use crate::cli::sandbox_options::SandboxArguments;
-use crate::cli::{Failure, Outcome, signals};
+use crate::cli::{Begun, Failure, Outcome, signals};
 use crate::control::{Shown, State};
 use crate::fs::ImageFs;
 use crate::fusedev::{self, MountOptions, Mounted};
 use crate::prefetch::Prefetch;
-use crate::sandbox::{Plan, Report};
+use crate::sandbox::Plan;
 
 /// Show an image on the host, read-only, until SIGTERM or an unmount.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     prefetch: PrefetchArguments,
     #[command(flatten)]
-    control: ControlArguments,
+    pub(super) control: ControlArguments,
     #[command(flatten)]
     sandbox: SandboxArguments,
     /// Threads that read requests.
@@ -43,10 +43,11 @@ impl Arguments {
     }
 }
 
-/// Serves; the process is restricted already, as `sandbox` says.
-pub(super) fn run(arguments: &Arguments, sandbox: Report) -> Result<Outcome, Failure> {
+/// Serves; the process is restricted already.
+pub(super) fn run(arguments: &Arguments, begun: Begun) -> Result<Outcome, Failure> {
+    let Begun { metrics, sandbox } = begun;
     sandbox.log();
-    let control = arguments.control.bind()?;
+    let control = arguments.control.bind(metrics)?;
     let image = arguments.image.open_image()?;
     let connected = arguments.image.connect()?;
     let store = arguments.image.open_store_over(&image, connected.sources)?;

@@ -15,11 +15,11 @@ use crate::cli::image_options::ServingOptions;
 use crate::cli::prefetch_options::PrefetchArguments;
 use crate::cli::sandbox_options::SandboxArguments;
 use crate::cli::state_options::StateArguments;
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Begun, Failure, Outcome};
 use crate::control::ShownSource;
 use crate::fs::mounts::MountPath;
 use crate::prefetch::Prefetch;
-use crate::sandbox::{Plan, Report};
+use crate::sandbox::Plan;
 use crate::virtio::{ServeOptions, Shutdown};
 
 /// Serve images to a virtual machine: QEMU's vhost-user-fs-pci or
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     prefetch: PrefetchArguments,
     #[command(flatten)]
-    control: ControlArguments,
+    pub(super) control: ControlArguments,
     #[command(flatten)]
     state: StateArguments,
     #[command(flatten)]
@@ -77,10 +77,11 @@ impl Arguments {
     }
 }
 
-/// Serves; the process is restricted already, as `sandbox` says.
-pub(super) fn run(arguments: &Arguments, sandbox: Report) -> Result<Outcome, Failure> {
+/// Serves; the process is restricted already.
+pub(super) fn run(arguments: &Arguments, begun: Begun) -> Result<Outcome, Failure> {
+    let Begun { metrics, sandbox } = begun;
     let listener = arguments.fd.map(host::listener).transpose()?;
-    let control = arguments.control.bind()?;
+    let control = arguments.control.bind(metrics)?;
     descriptors::raise_to_hard();
     sandbox.log();
     let shutdown = Shutdown::new()?;

@@ -34,4 +34,4 @@ mod tests;
 
 pub use self::daemon::{Daemon, Directory, Instance, Kept, Shown, ShownSource, State};
 pub use self::mounts::{MountRefusal, MountRequest, Mounts};
-pub use self::server::{Bound, ControlError};
+pub use self::server::{Bound, ControlError, listen_for_metrics};

@@ -36,6 +36,15 @@ pub enum ControlError {
     Serve(#[source] io::Error),
 }
 
+/// Binds the address of the metrics. A port below 1024 needs CAP_NET_BIND_SERVICE,
+/// which a daemon gives up: call it before.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, ControlError> {
+    TcpListener::bind(address).map_err(|source| ControlError::Address { address, source })
+}
+
 /// The sockets of the API, which clients can connect to from now on; they are
 /// answered after [`Bound::start`].
 #[derive(Default)]
@@ -46,20 +55,20 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds what is asked for. Starts nothing.
+    /// Binds the path of the API, if it is asked for; `metrics` is from
+    /// [`listen_for_metrics`]. Starts nothing.
     ///
     /// # Errors
-    /// When the path or the address cannot be had.
-    pub fn new(api: Option<&Path>, metrics: Option<SocketAddr>) -> Result<Self, ControlError> {
-        let mut bound = Self::default();
+    /// When the path cannot be had.
+    pub fn new(api: Option<&Path>, metrics: Option<TcpListener>) -> Result<Self, ControlError> {
+        let mut bound = Self {
+            metrics,
+            ..Self::default()
+        };
         if let Some(path) = api {
             let (listener, file) = socket::listen(path)?;
             bound.api = Some(listener);
             bound.file = Some(Arc::new(file));
-        }
-        if let Some(address) = metrics {
-            let failed = |source| ControlError::Address { address, source };
-            bound.metrics = Some(TcpListener::bind(address).map_err(failed)?);
         }
         Ok(bound)
     }

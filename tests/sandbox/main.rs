@@ -6,6 +6,7 @@
 mod escape;
 mod levels;
 mod mounts;
+mod ports;
 mod privileges;
 #[path = "../support/mod.rs"]
 mod support;
