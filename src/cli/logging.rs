@@ -1,5 +1,8 @@
 //! The log: lines on standard error, and the last errors for the API.
 
+#[cfg(test)]
+mod panics;
+
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::time::SystemTime;

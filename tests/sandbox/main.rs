@@ -8,6 +8,7 @@ mod levels;
 mod mounts;
 mod ports;
 mod privileges;
+mod registry;
 #[path = "../support/mod.rs"]
 mod support;
 mod threads;

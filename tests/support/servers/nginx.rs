@@ -54,6 +54,21 @@ impl Nginx {
         ))
     }
 
+    /// Starts one that hands everything on to `to`, a registry whose tokens for
+    /// `repository` are to be had at `/token`, and says that they are here, by TLS.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn token_registry(to: &str, repository: &str) -> io::Result<Self> {
+        Self::start(&format!(
+            "proxy_pass {to};\n\
+             proxy_set_header Host $http_host;\n\
+             proxy_hide_header WWW-Authenticate;\n\
+             add_header WWW-Authenticate 'Bearer realm=\"https://$http_host/token\",\
+             service=\"test-registry\",scope=\"repository:{repository}:pull\"' always;\n"
+        ))
+    }
+
     fn start(location: &str) -> io::Result<Self> {
         let home = home("nginx")?;
         fs::create_dir(home.path().join("files"))?;
