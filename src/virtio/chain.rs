@@ -1,12 +1,9 @@
 //! One request in a ring: its descriptors, walked once and kept, so that what
 //! the guest does to its table afterwards changes nothing.
 
-use std::ops::Deref;
-
 use smallvec::SmallVec;
-use virtio_queue::DescriptorChain;
 use virtio_queue::desc::split::Descriptor;
-use vm_memory::{Address, Bytes, GuestAddress, GuestMemory, GuestMemoryMmap};
+use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 use super::memory::payload;
 use crate::fuse::{REQUEST_LIMIT, WRITE_HEAD_LEN, is_write};
@@ -34,37 +31,8 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Walks the chain.
-    pub(super) fn walk<M>(chain: DescriptorChain<M>) -> Self
-    where
-        M: Deref,
-        M::Target: GuestMemory,
-    {
-        let mut it = Self {
-            head: chain.head_index(),
-            readable: SmallVec::new(),
-            writable: SmallVec::new(),
-            complete: false,
-        };
-        for (count, descriptor) in chain.enumerate() {
-            if count == MAX_DESCRIPTORS {
-                it.complete = false;
-                break;
-            }
-            let range = (descriptor.addr(), descriptor.len());
-            if descriptor.is_write_only() {
-                it.writable.push(range);
-            } else {
-                it.readable.push(range);
-            }
-            // A walk that breaks off leaves the last one with a successor.
-            it.complete = !descriptor.has_next();
-        }
-        it
-    }
-
-    /// Walks the chain that begins at descriptor `head` of a table with `size`
-    /// descriptors, whatever the available ring says.
+    /// Walks the chain that begins at descriptor `head` of the table at `table` with
+    /// `size` descriptors, whatever the available ring says (virtio 1.2, 2.7.5).
     pub(super) fn at(head: u16, table: GuestAddress, size: u16, memory: &GuestMemoryMmap) -> Self {
         let mut it = Self {
             head,
@@ -72,15 +40,14 @@ impl Chain {
             writable: SmallVec::new(),
             complete: false,
         };
-        let (mut table, mut count, mut index) = (table, u32::from(size), u32::from(head));
+        let (mut count, mut index) = (u32::from(size), u32::from(head));
+        let mut table = Table::new(table, count, memory);
         let mut indirect = false;
         for _ in 0..MAX_DESCRIPTORS {
             if index >= count {
                 return it;
             }
-            let at = table.checked_add(u64::from(DESCRIPTOR_LEN) * u64::from(index));
-            let read = at.map(|at| memory.read_obj::<Descriptor>(at));
-            let Some(Ok(descriptor)) = read else {
+            let Some(descriptor) = table.get(index, memory) else {
                 return it;
             };
             if descriptor.refers_to_indirect_table() {
@@ -88,8 +55,8 @@ impl Chain {
                     return it;
                 }
                 indirect = true;
-                table = descriptor.addr();
                 count = descriptor.len() / DESCRIPTOR_LEN;
+                table = Table::new(descriptor.addr(), count, memory);
                 index = 0;
                 continue;
             }
@@ -141,8 +108,7 @@ impl Chain {
             let from = u64::try_from(skip)
                 .ok()
                 .and_then(|skip| address.checked_add(skip));
-            let read = from.map(|from| memory.read_slice(&mut request[at..], from));
-            if !matches!(read, Some(Ok(()))) {
+            if !from.is_some_and(|from| read(memory, from, &mut request[at..])) {
                 request.truncate(at);
                 return false;
             }
@@ -163,5 +129,36 @@ impl Chain {
             return Some(Payload::default());
         }
         payload(memory, &self.readable, copied.len())
+    }
+}
+
+/// A table of descriptors. Where all of it lies in one region, that is looked for
+/// once and not for each of them.
+struct Table<'m> {
+    address: GuestAddress,
+    whole: Option<VolatileSlice<'m>>,
+}
+
+impl<'m> Table<'m> {
+    fn new(address: GuestAddress, count: u32, memory: &'m GuestMemoryMmap) -> Self {
+        let len = usize::try_from(u64::from(DESCRIPTOR_LEN) * u64::from(count));
+        let whole = len.ok().and_then(|len| memory.get_slice(address, len).ok());
+        Self { address, whole }
+    }
+
+    fn get(&self, index: u32, memory: &GuestMemoryMmap) -> Option<Descriptor> {
+        let at = u64::from(DESCRIPTOR_LEN) * u64::from(index);
+        match &self.whole {
+            Some(whole) => whole.read_obj(usize::try_from(at).ok()?).ok(),
+            None => memory.read_obj(self.address.checked_add(at)?).ok(),
+        }
+    }
+}
+
+/// Fills `to` with what is at an address. Most often that is in one region.
+fn read(memory: &GuestMemoryMmap, address: GuestAddress, to: &mut [u8]) -> bool {
+    match memory.get_slice(address, to.len()) {
+        Ok(slice) => slice.copy_to(to) == to.len(),
+        Err(_) => memory.read_slice(to, address).is_ok(),
     }
 }

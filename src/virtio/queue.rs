@@ -205,7 +205,10 @@ impl Queue {
                 chain if chain.head_index() >= size => {
                     self.fault(&format_args!("descriptor {} is none", chain.head_index()));
                 }
-                chain => return Some(Chain::walk(chain)),
+                chain => {
+                    let (head, table) = (chain.head_index(), GuestAddress(queue.desc_table()));
+                    return Some(Chain::at(head, table, size, memory));
+                }
             }
         }
         None
