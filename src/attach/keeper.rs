@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::names::{DAEMON, HANDLES, INODES, NUMBERS, Owner, PARTS, name, owner, table};
 use crate::control::MountRequest;
 use crate::fs::mounts::{MountPath, Places};
 use crate::fs::passthrough::KeptFiles;
@@ -24,8 +25,6 @@ use crate::state::{StateDir, StateError};
 
 /// The form of these files.
 const VERSION: u32 = 1;
-
-const DAEMON: &str = "daemon.json";
 
 /// What is known of the daemon as a whole.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -272,51 +271,6 @@ impl Keeper {
         })?;
         self.dir.replace(name, &bytes)
     }
-}
-
-/// The mount itself.
-const TABLE: &str = "json";
-
-/// Nodes of an image that the guest holds.
-pub(super) const NODES: &str = "nodes";
-
-/// Of a directory: nodes, opened files, inode numbers.
-const INODES: &str = "inodes";
-const HANDLES: &str = "handles";
-const NUMBERS: &str = "numbers";
-
-/// All parts that a mount may have.
-const PARTS: [&str; 4] = [NODES, INODES, HANDLES, NUMBERS];
-
-/// The table of what changes with requests.
-pub(super) const SESSION: &str = "session";
-
-/// Whom a file is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Owner {
-    Daemon,
-    Mount(u32),
-}
-
-/// Whom a file of this name is about; none if a daemon that goes on has no use for it.
-pub(super) fn owner(name: &str) -> Option<Owner> {
-    if matches!(name, DAEMON | SESSION) {
-        return Some(Owner::Daemon);
-    }
-    let (number, part) = name.strip_prefix("mount-")?.split_once('.')?;
-    let known = part == TABLE || PARTS.contains(&part);
-    let number = number.parse::<u32>().ok().filter(|_| known)?;
-    // As it is written, and in no other way.
-    (self::name(number, part) == name).then_some(Owner::Mount(number))
-}
-
-/// The name of a mount's table.
-pub(super) fn table(number: u32) -> String {
-    name(number, TABLE)
-}
-
-fn name(number: u32, part: &str) -> String {
-    format!("mount-{number}.{part}")
 }
 
 fn read<T: for<'a> Deserialize<'a>>(dir: &StateDir, name: &str) -> Result<Option<T>, StateError> {

@@ -5,11 +5,11 @@
 //!   [`Mounts`] of the API, and subcommands hand their first image to it.
 //! * [`HostRules`] is what the host demands of every mount, whatever a request
 //!   says.
-//! * `keeper` writes down what is mounted, for a daemon that is started after this
-//!   one was killed, and `restore` brings it back.
+//! * `keeper` writes down what is mounted (files with `names`), for a daemon that is
+//!   started after this one was killed, and `restore` brings it back (`taken`).
 //! * `transfer` hands what is written down over to a daemon that serves the same guest
-//!   elsewhere or later, in the form of `stream`, and takes it over from one; `named`
-//!   is for what the command line mounts.
+//!   elsewhere or later, in the form of `stream`, sealed by `seal`, and takes it over
+//!   from one; `named` is for what the command line mounts.
 //! * `open` makes an image ready to be served out of a request, `directory` a
 //!   directory of the host.
 //!
@@ -20,10 +20,13 @@
 mod directory;
 mod keeper;
 mod named;
+mod names;
 mod open;
 mod restore;
 mod rules;
+mod seal;
 mod stream;
+mod taken;
 mod transfer;
 
 use std::collections::HashMap;
@@ -35,10 +38,13 @@ use parking_lot::Mutex;
 
 use self::keeper::{Entry, Keeper};
 use self::named::Named;
+use self::names::NODES;
 use self::open::Prepared;
 pub use self::open::{AttachError, Served, announce, id_mapping, scope};
 pub use self::rules::{HOST_POLICY, HostRules};
+pub use self::seal::{KeyError, StateKey};
 pub use self::stream::TransferError;
+use self::taken::Taken;
 
 use crate::control::{Daemon, Directory, Instance, MountRefusal, MountRequest, Mounts, Shown};
 use crate::error_chain::chain;
@@ -62,8 +68,10 @@ pub struct Attacher {
     table: Mutex<Table>,
     /// Writes down what is mounted, if anybody does.
     keeper: OnceLock<Arc<Keeper>>,
+    /// What seals it where it goes elsewhere, if it does.
+    key: OnceLock<StateKey>,
     /// What a killed daemon left, until it is brought back.
-    taken: Mutex<Option<restore::Taken>>,
+    taken: Mutex<Option<Taken>>,
     restoring: AtomicBool,
 }
 
@@ -99,6 +107,7 @@ impl Attacher {
             rules,
             table: Mutex::default(),
             keeper: OnceLock::new(),
+            key: OnceLock::new(),
             taken: Mutex::default(),
             restoring: AtomicBool::new(false),
         })
@@ -352,7 +361,7 @@ impl Attacher {
         let fs = ImageFs::new(Arc::clone(&served.image), Arc::clone(&served.store));
         let mut fs = fs.noting(served.prefetch.touches()).mapping(served.ids);
         if let Some(keeper) = keeper {
-            fs = fs.keeping(&keeper.part(number, keeper::NODES))?;
+            fs = fs.keeping(&keeper.part(number, NODES))?;
         }
         Ok(Made {
             fs: Arc::new(fs),

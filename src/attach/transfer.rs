@@ -5,32 +5,46 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Attacher;
-use super::keeper::{Keeper, SESSION};
+use super::keeper::Keeper;
 use super::named::What;
-use super::restore::Taken;
+use super::names::SESSION;
+use super::seal::StateKey;
 use super::stream::{Incoming, Outgoing, TransferError};
+use super::taken::Taken;
 use crate::fs::passthrough::PassthroughFs;
 use crate::state::StateDir;
 
 impl Attacher {
+    /// Has the state handed over and taken from now on, sealed with `key`.
+    pub fn carry(&self, key: StateKey) {
+        // The first one counts.
+        let _ = self.key.set(key);
+    }
+
     /// Whether there is a state to be handed over.
-    pub fn keeps_state(&self) -> bool {
-        self.keeper.get().is_some()
+    pub fn is_carried(&self) -> bool {
+        self.carried().is_ok()
+    }
+
+    fn carried(&self) -> Result<(&Keeper, &StateKey), TransferError> {
+        let carried = self.keeper.get().zip(self.key.get());
+        let (keeper, key) = carried.ok_or(TransferError::NotOffered)?;
+        Ok((keeper, key))
     }
 
     /// Writes the state of the guest to `out`. The guest must be stopped.
     ///
     /// # Errors
-    /// When nothing is written down, or it cannot be read or passed on.
+    /// When there is none to be handed over, or it cannot be read or passed on.
     pub fn save_state(&self, out: &mut dyn Write) -> Result<(), TransferError> {
-        let keeper = self.keeper.get().ok_or(TransferError::NotKept)?;
+        let (keeper, key) = self.carried()?;
         // Into a file first, since who reads the other end may take its time.
-        let mut stream = Outgoing::new(keeper.dir().scratch()?)?;
+        let mut stream = Outgoing::new(keeper.dir().scratch()?);
         {
             let _table = self.table.lock();
             keeper.hand_over(|name, path| stream.add(name, path))?;
         }
-        let len = stream.send(out)?;
+        let len = stream.send(key, out)?;
         log::info!("Handed the state of the guest over: {len} bytes");
         Ok(())
     }
@@ -43,8 +57,8 @@ impl Attacher {
     /// # Errors
     /// When it is no such state or cannot be written down; all is as it was then.
     pub fn load_state(&self, from: &mut dyn Read) -> Result<(), TransferError> {
-        let keeper = self.keeper.get().ok_or(TransferError::NotKept)?;
-        let stream = Incoming::receive(from, keeper.dir().scratch()?)?;
+        let (keeper, key) = self.carried()?;
+        let stream = Incoming::receive(key, from, keeper.dir().scratch()?)?;
         let _restoring = Restoring::begin(&self.restoring);
         let incoming = keeper.dir().incoming()?;
         let taken_over = self.take_over(keeper, stream, incoming);

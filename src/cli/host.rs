@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::attach::{Attacher, HostRules, TransferError};
+use crate::cli::state_options::StateArguments;
 use crate::cli::{Failure, signals};
 use crate::control::{Bound, Daemon, State};
 use crate::error_chain::chain;
@@ -41,26 +42,29 @@ impl Files {
 
 impl Host {
     /// A host without mounts, whose API answers from now on. `rules` are for
-    /// mounts that the API asks for; `state` is where what outlives the process is
+    /// mounts that the API asks for; `state` says where what outlives the process is
     /// written down, if it is.
     ///
     /// # Errors
-    /// When the pid file cannot be written or there are no threads.
+    /// When the state directory or its key cannot be used, the pid file cannot be written or there are no threads.
     pub(super) fn start(
         daemon: Arc<Daemon>,
         control: Bound,
         rules: HostRules,
         pid_file: Option<&Path>,
-        state: Option<&Path>,
+        state: &StateArguments,
     ) -> Result<Self, Failure> {
-        let state = state.map(StateDir::open).transpose()?;
+        let (dir, key) = (state.dir().map(StateDir::open).transpose()?, state.key()?);
         let files = Files {
             socket: Box::new(control.remover()),
             pid: pid_file.map(Path::to_owned),
         };
         let attacher = Attacher::new(MountTree::new(), Arc::clone(&daemon), rules);
-        if let Some(dir) = state {
+        if let Some(dir) = dir {
             attacher.keep(dir)?;
+        }
+        if let Some(key) = key {
+            attacher.carry(key);
         }
         daemon.set_mounts(Arc::clone(&attacher) as _);
         let host = Self {
@@ -137,8 +141,8 @@ impl Host {
         self.attacher.begin()?;
         self.daemon.set_state(State::Ready);
         let tree = Arc::clone(self.attacher.tree());
-        let keeps = self.attacher.keeps_state();
-        let state = keeps.then(|| Arc::new(Carried(Arc::clone(&self.attacher))) as _);
+        let is_carried = self.attacher.is_carried();
+        let state = is_carried.then(|| Arc::new(Carried(Arc::clone(&self.attacher))) as _);
         let options = &ServeOptions {
             state,
             ..options.clone()

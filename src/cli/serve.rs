@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, begun: Begun) -> Result<Outcome, Failur
         control,
         arguments.image.rules(),
         arguments.pid_file.as_deref(),
-        arguments.state.dir(),
+        &arguments.state,
     )?;
     host.daemon.set_sandbox(sandbox);
     let hook = shutdown.clone();

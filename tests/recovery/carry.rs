@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate::attach::StateKey;
 use vhost::vhost_user::VhostUserFrontend as _;
 use vhost::vhost_user::message::VhostTransferStateDirection as Direction;
 use vhost::vhost_user::message::VhostTransferStatePhase::STOPPED;
@@ -15,7 +17,7 @@ use vhost::vhost_user::message::VhostTransferStatePhase::STOPPED;
 use crate::guest::{create, created, made, mkdir, open, setxattr, write};
 use crate::rig::Rig;
 use crate::support::frontend::{Config, Style};
-use crate::support::image::{self, FILE, FILE_LEN, Image, file_byte};
+use crate::support::image::{self, FILE, FILE_LEN, Image, file_byte, noise};
 use crate::support::session::wire::{Fields, ROOT};
 use crate::support::session::{Failure, Session};
 
@@ -78,7 +80,7 @@ pub(crate) fn take_to(guest: &mut Session, rig: &Rig, state: &[u8]) {
 
 /// An image whose file says, all over, which one it is.
 pub(crate) fn version(byte: u8) -> Image {
-    let fill = |root: &std::path::Path| {
+    let fill = |root: &Path| {
         fs::create_dir(root.join("dir"))?;
         fs::write(root.join("dir/file"), vec![byte; LEN])
     };
@@ -104,6 +106,8 @@ pub(crate) struct World {
     pub(crate) old: Image,
     pub(crate) new: Image,
     shared: TempDir,
+    /// What seals states.
+    key: PathBuf,
 }
 
 impl World {
@@ -114,20 +118,43 @@ impl World {
             .unwrap();
         let image = image::small().unwrap();
         let mut line = image.arguments();
-        let directory = shared.path().to_owned();
+        let directory = shared.path().join("shared");
+        fs::create_dir(&directory).unwrap();
         line.extend(["--shared-dir".into(), directory.into(), "--xattr".into()]);
+        let key = shared.path().join("key");
+        fs::write(&key, noise(5, 32)).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        line.extend(["--state-key".into(), key.clone().into()]);
         Self {
             line,
             image,
             old: version(b'a'),
             new: version(b'b'),
             shared,
+            key,
         }
+    }
+
+    /// What seals states.
+    pub(crate) fn key(&self) -> StateKey {
+        StateKey::read(&self.key).unwrap()
+    }
+
+    /// The command line of a daemon that serves the image alone, with a key.
+    pub(crate) fn image_alone(&self, key: &Path) -> Vec<OsString> {
+        let mut line = self.image.arguments();
+        line.extend(["--state-key".into(), key.into()]);
+        line
+    }
+
+    /// The file of the key.
+    pub(crate) fn key_file(&self) -> &Path {
+        &self.key
     }
 
     /// A path in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.shared.path().join(name)
+        self.shared.path().join("shared").join(name)
     }
 }
 

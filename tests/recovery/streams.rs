@@ -1,18 +1,15 @@
 //! States that are cut short, altered, or made up.
 
 use std::fs;
+use std::io::Read as _;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 
 use crate::carry::{Held, World, boot, go_on, hold, load, save, stop, take_to};
 use crate::rig::Rig;
 use crate::support::dice::Dice;
 use crate::support::session::Session;
-
-/// Bytes of the last entry and the end of the archive.
-const TAIL: usize = 2048;
 
 /// A guest that is stopped, its daemon and its state.
 struct Stopped {
@@ -45,6 +42,22 @@ impl Stopped {
         load(&mut self.guest, state)
     }
 
+    /// Hands over a state of this content, sealed with the right key.
+    fn load_sealed(&mut self, mut content: &[u8]) -> bool {
+        let mut state = Vec::new();
+        let key = self.world.key();
+        key.seal(&mut content, &mut state).unwrap();
+        self.load(&state)
+    }
+
+    /// The content of the state: a tar archive.
+    fn content(&self) -> Vec<u8> {
+        let mut content = Vec::new();
+        let key = self.world.key();
+        key.open(&mut &*self.state, &mut content).unwrap();
+        content
+    }
+
     /// The names in the state directory, but for the device's own.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.rig.state()).unwrap();
@@ -65,20 +78,19 @@ impl Stopped {
     }
 }
 
-/// The entries of a state but for the first and the last.
-fn entries(state: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let mut archive = Archive::new(state);
+type Entry = (String, EntryType, Vec<u8>);
+
+/// The entries of a state.
+fn entries(content: &[u8]) -> Vec<Entry> {
+    let mut archive = Archive::new(content);
     let entries = archive.entries().unwrap().map(|entry| {
         let mut entry = entry.unwrap();
         let name = entry.path().unwrap().to_str().unwrap().to_owned();
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
-        (name, bytes)
+        entry.read_to_end(&mut bytes).unwrap();
+        (name, EntryType::Regular, bytes)
     });
-    let all: Vec<_> = entries.collect();
-    assert_eq!(all[0], ("tidegate-state".to_owned(), b"1\n".to_vec()));
-    assert_eq!(all[all.len() - 1].0, "sha256");
-    all[1..all.len() - 1].to_vec()
+    entries.collect()
 }
 
 fn header(name: &str, kind: EntryType, len: usize) -> Header {
@@ -98,38 +110,14 @@ fn header(name: &str, kind: EntryType, len: usize) -> Header {
     header
 }
 
-/// A state with a right digest.
-fn sealed(entries: &[(String, EntryType, Vec<u8>)]) -> Vec<u8> {
-    let mut all = vec![(
-        "tidegate-state".to_owned(),
-        EntryType::Regular,
-        b"1\n".to_vec(),
-    )];
-    all.extend(entries.iter().cloned());
-    let mut bytes = Vec::new();
-    for (name, kind, content) in all {
-        let mut builder = Builder::new(Vec::new());
-        let header = header(&name, kind, content.len());
-        builder.append(&header, &content[..]).unwrap();
-        let made = builder.into_inner().unwrap();
-        bytes.extend(&made[..made.len() - 1024]);
-    }
-    seal(bytes)
-}
-
-/// Adds the last entry.
-fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
-    let digest = hex::encode(Sha256::digest(&bytes));
+/// A state with these.
+fn archive(entries: &[Entry]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
-    let header = header("sha256", EntryType::Regular, digest.len());
-    builder.append(&header, digest.as_bytes()).unwrap();
-    bytes.extend(builder.into_inner().unwrap());
-    bytes
-}
-
-fn files(entries: Vec<(String, Vec<u8>)>) -> Vec<(String, EntryType, Vec<u8>)> {
-    let file = |(name, bytes)| (name, EntryType::Regular, bytes);
-    entries.into_iter().map(file).collect()
+    for (name, kind, bytes) in entries {
+        let header = header(name, *kind, bytes.len());
+        builder.append(&header, &bytes[..]).unwrap();
+    }
+    builder.into_inner().unwrap()
 }
 
 #[test]
@@ -137,23 +125,13 @@ fn a_state_that_is_cut_short_or_altered_is_refused() {
     let mut it = Stopped::new();
     let before = it.names();
     let state = it.state.clone();
-    assert_eq!(seal(state[..state.len() - TAIL].to_vec()), state);
     let mut dice = Dice(31);
     let blocks = (0..state.len()).step_by(512);
     let mut cuts: Vec<usize> = blocks.flat_map(|at| [at, at + 1, at + 511]).collect();
     cuts.retain(|&cut| cut < state.len());
     dice.shuffle(&mut cuts);
     cuts.truncate(300);
-    cuts.extend([
-        0,
-        1,
-        511,
-        512,
-        1024,
-        state.len() - TAIL,
-        state.len() - 1024,
-        state.len() - 1,
-    ]);
+    cuts.extend([0, 1, 16, 17, 40, 41, state.len() - 32, state.len() - 1]);
     for cut in cuts {
         assert!(!it.load(&state[..cut]), "the first {cut} bytes");
     }
@@ -178,8 +156,8 @@ fn a_state_that_is_cut_short_or_altered_is_refused() {
 fn what_no_daemon_writes_is_refused() {
     let mut it = Stopped::new();
     let before = it.names();
-    let good = files(entries(&it.state));
-    assert_eq!(sealed(&good), it.state);
+    let good = entries(&it.content());
+    assert_eq!(archive(&good), it.content());
     let mut refused: Vec<(String, Vec<u8>)> = Vec::new();
     for name in [
         "../escaped",
@@ -205,7 +183,7 @@ fn what_no_daemon_writes_is_refused() {
         let more = (name.to_owned(), EntryType::Regular, b"{}".to_vec());
         refused.push((
             format!("{name:?}"),
-            sealed(&[good.clone(), vec![more]].concat()),
+            archive(&[good.clone(), vec![more]].concat()),
         ));
     }
     for kind in [
@@ -220,7 +198,7 @@ fn what_no_daemon_writes_is_refused() {
         let more = ("mount-78.json".to_owned(), kind, Vec::new());
         refused.push((
             format!("{kind:?}"),
-            sealed(&[good.clone(), vec![more]].concat()),
+            archive(&[good.clone(), vec![more]].concat()),
         ));
     }
     let change = |name: &str, how: &dyn Fn(&mut Value)| {
@@ -229,7 +207,7 @@ fn what_no_daemon_writes_is_refused() {
         let mut value = serde_json::from_slice(&entry.2).unwrap();
         how(&mut value);
         entry.2 = value.to_string().into_bytes();
-        sealed(&all)
+        archive(&all)
     };
     let mount = &good
         .iter()
@@ -256,26 +234,19 @@ fn what_no_daemon_writes_is_refused() {
     }
     let mut torn = good.clone();
     torn.iter_mut().find(|it| it.0 == "session").unwrap().2 = vec![1; 8192];
-    refused.push(("session".to_owned(), sealed(&torn)));
+    refused.push(("session".to_owned(), archive(&torn)));
     torn.retain(|it| it.0 != "daemon.json");
-    refused.push(("no table".to_owned(), sealed(&torn)));
-    refused.push(("nothing".to_owned(), sealed(&[])));
+    refused.push(("no table".to_owned(), archive(&torn)));
+    refused.push(("nothing".to_owned(), archive(&[])));
     for (what, state) in refused {
-        assert!(!it.load(&state), "{what}");
+        assert!(!it.load_sealed(&state), "{what}");
         assert_eq!(it.names(), before, "{what}");
     }
     let home = fs::read_dir(it.rig.home()).unwrap();
     let escaped = home.flatten().any(|entry| entry.file_name() == "escaped");
     assert!(!escaped && !std::path::Path::new("/tmp/escaped").exists());
     // Another form is named.
-    let later = seal(
-        [
-            &header("tidegate-state", EntryType::Regular, 2).as_bytes()[..],
-            b"7\n",
-        ]
-        .concat(),
-    );
-    assert!(!it.load(&later));
+    assert!(!it.load(b"tidegate-state 7\nand what it has then"));
     let said = it.rig.daemon().complaints();
     assert!(said.contains("has the form \"7\""), "{said}");
     assert!(!said.contains("panicked"), "{said}");
@@ -285,17 +256,16 @@ fn what_no_daemon_writes_is_refused() {
 #[test]
 fn bytes_of_a_sealed_state_do_no_harm() {
     let mut it = Stopped::new();
-    let state = it.state.clone();
-    let content = state.len() - TAIL;
+    let content = it.content();
     let mut dice = Dice(7);
     let mut taken = 0;
     for round in 0..150 {
-        let mut altered = state[..content].to_vec();
+        let mut altered = content.clone();
         for _ in 0..=dice.below(4) {
-            let at = 1024 + dice.below(content - 1024);
+            let at = dice.below(altered.len());
             altered[at] = *dice.pick(&[0, 1, 0x7f, 0x80, 0xff, b'9']);
         }
-        taken += u32::from(it.load(&seal(altered)));
+        taken += u32::from(it.load_sealed(&altered));
         assert!(it.rig.daemon().ended().unwrap().is_none(), "round {round}");
         if round % 30 == 29 {
             // Whatever it serves now, a guest can begin anew.
@@ -305,6 +275,7 @@ fn bytes_of_a_sealed_state_do_no_harm() {
         }
     }
     assert!(taken > 0, "nothing was taken");
+    let state = it.state.clone();
     take_to(&mut it.guest, &it.rig, &state);
     stop(&mut it.guest);
     it.goes_on();

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use vhost::vhost_user::VhostUserFrontend as _;
@@ -129,7 +130,10 @@ fn what_another_guest_had_gives_way() {
 #[test]
 fn what_changed_meanwhile_is_lost_and_the_rest_goes_on() {
     let world = World::new();
-    let (here, there) = (Rig::new(&world.line), Rig::new(&world.image.arguments()));
+    let (here, there) = (
+        Rig::new(&world.line),
+        Rig::new(&world.image_alone(world.key_file())),
+    );
     let mut guest = boot(&here);
     let held = hold(&here, &mut guest, &world);
     stop(&mut guest);
@@ -150,11 +154,34 @@ fn what_changed_meanwhile_is_lost_and_the_rest_goes_on() {
 }
 
 #[test]
-fn state_is_offered_where_it_is_kept() {
+fn a_state_is_taken_from_who_has_the_same_key() {
+    let world = World::new();
+    let other = world.path("key");
+    fs::write(&other, [1; 32]).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    let (here, mut there) = (Rig::new(&world.line), Rig::new(&world.image_alone(&other)));
+    let mut guest = boot(&here);
+    stop(&mut guest);
+    let state = save(&mut guest);
+    guest.frontend.move_to(&there.socket()).unwrap();
+    assert!(!load(&mut guest, &state));
+    let said = there.daemon().complaints();
+    assert!(said.contains("another --state-key"), "{said}");
+    // Nobody who carries it reads what is in it.
+    let text = String::from_utf8_lossy(&state);
+    assert!(!text.contains("mount-") && !text.contains("blobs"));
+}
+
+#[test]
+fn state_is_offered_where_it_is_kept_and_sealed() {
     let world = World::new();
     let without = world.image.serve(&[]).unwrap();
-    let with = Rig::new(&world.line);
-    for (socket, offered) in [(without.socket(), false), (&with.socket(), true)] {
+    let (unsealed, with) = (Rig::new(&[]), Rig::new(&world.line));
+    for (socket, offered) in [
+        (without.socket(), false),
+        (&unsealed.socket(), false),
+        (&with.socket(), true),
+    ] {
         let config = crate::support::frontend::Config::default();
         let mut guest = crate::support::session::Session::mount(socket, &config).unwrap();
         let features = guest.frontend.messages().get_protocol_features().unwrap();

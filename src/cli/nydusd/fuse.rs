@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::arguments::{Failover, FuseArguments, Global};
 use super::{host, mount_first};
+use crate::cli::state_options::StateArguments;
 use crate::cli::{Failure, Outcome};
 use crate::control::{Bound, State};
 use crate::fusedev::{self, MountOptions, Mounted};
@@ -31,7 +32,7 @@ pub(super) fn run(
     if arguments.failover_policy == Failover::Flush {
         log::warn!("--failover-policy is left out: no other daemon takes over");
     }
-    let host = host(global, control, None, sandbox)?;
+    let host = host(global, control, &StateArguments::default(), sandbox)?;
     // A signal that comes while we mount waits for the mount and then removes
     // it.
     let slot: Arc<Mutex<Option<Arc<Mounted>>>> = Arc::default();

@@ -19,6 +19,7 @@ use self::arguments::{FsOptions, Global, Line, Mode};
 use super::host::Host;
 use super::log_sink::Sink;
 use super::logging::{self, LogFormat};
+use super::state_options::StateArguments;
 use super::{Failure, Outcome, control_options, descriptors, prefetch_options, sandbox_options};
 use crate::attach::{HOST_POLICY, HostRules};
 use crate::backend::registry::credentials::docker_config;
@@ -78,7 +79,7 @@ pub(super) fn run(line: Vec<OsString>) -> Result<Outcome, Failure> {
 fn host(
     global: &Global,
     control: Bound,
-    state: Option<&Path>,
+    state: &StateArguments,
     sandbox: Report,
 ) -> Result<Host, Failure> {
     let policy = global.policy.clone().or_else(|| {

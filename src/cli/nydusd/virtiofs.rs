@@ -30,7 +30,7 @@ pub(super) fn run(
     }
     let listener = arguments.fd.map(listener).transpose()?;
     let shutdown = Shutdown::new()?;
-    let host = host(global, control, arguments.state.dir(), sandbox)?;
+    let host = host(global, control, &arguments.state, sandbox)?;
     let hook = shutdown.clone();
     host.end_at_signals(move || hook.remove_socket())?;
     // Kata mounts a directory beside the images before the guest starts.

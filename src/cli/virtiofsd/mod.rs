@@ -121,7 +121,7 @@ fn serve(line: &Line, sandbox: Report) -> Result<Outcome, Failure> {
         Bound::default(),
         HostRules::default(),
         pid_file.as_deref(),
-        line.state.dir(),
+        &line.state,
     )?;
     let hook = file.clone();
     host.end_at_signals(move || {
