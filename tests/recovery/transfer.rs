@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -14,7 +14,9 @@ use vhost::vhost_user::message::VhostUserProtocolFeatures;
 use crate::carry::{
     World, begin, boot, go_on, hold, load, read_version, save, stale, stop, take_to, version,
 };
+use crate::guest::{create, created};
 use crate::rig::Rig;
+use crate::support::dice::Dice;
 use crate::support::session::wire::ROOT;
 
 /// Moves a guest, and kills the daemon that took it.
@@ -216,6 +218,42 @@ fn a_daemon_ends_in_the_middle_of_a_transfer() {
         asks.join().unwrap();
         assert_eq!(fs::read_dir(rig.state()).unwrap().count(), 0);
         drop(ours);
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_while_it_takes_a_state_has_one_of_the_two() {
+    let world = World::new();
+    let mut rig = Rig::new(&world.line);
+    let mut guest = boot(&rig);
+    let held = hold(&rig, &mut guest, &world);
+    stop(&mut guest);
+    let state = save(&mut guest);
+    guest.frontend.resume().unwrap();
+    let mut dice = Dice(3);
+    for round in 0..24 {
+        // Not in what was saved.
+        let later = create(ROOT, &format!("later-{round}"), libc::O_RDWR);
+        let (later, _) = created(&later.send(&mut guest).unwrap());
+        stop(&mut guest);
+        let (from, mut to) = io::pipe().unwrap();
+        assert!(begin(&mut guest, Direction::LOAD, from.into()));
+        to.write_all(&state).unwrap();
+        drop(to);
+        match round % 6 {
+            5 => guest.frontend.messages().check_device_state().unwrap(),
+            _ => std::thread::sleep(Duration::from_micros(dice.next() % 4_000)),
+        }
+        rig.kill();
+        rig.start();
+        guest.reconnect().unwrap();
+        match guest.attributes(later) {
+            Ok(_) => assert!(round % 6 < 5, "round {round} was not taken"),
+            lost => stale(lost),
+        }
+        assert_eq!(rig.info()["lost"], serde_json::json!([]));
+        assert!(!rig.state().join("incoming").exists() && !rig.state().join("entering").exists());
+        go_on(&mut guest, &held, &world, &format!("round {round}"));
     }
 }
 
