@@ -6,7 +6,8 @@
 //! buffer, since the destination has no room for the rest.
 
 use super::cache_file::CacheFile;
-use super::tags::{BLOCK, Mac, Tags};
+use super::mac::Mac;
+use super::tags::{BLOCK, Tags};
 use crate::chunk::Chunk;
 use crate::destination::Destination;
 

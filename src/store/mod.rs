@@ -16,7 +16,8 @@
 //! * `host` is the cache that daemons share, `cache_file` and `residency` a
 //!   blob's part of it, never believed; `spare` stands in for it when it cannot
 //!   be written.
-//! * `tags` holds the checksums of blocks that were proved in this process.
+//! * `tags` holds the checksums of blocks that were proved in this process, `mac` makes
+//!   them.
 
 mod bounds;
 mod cache_file;
@@ -29,6 +30,7 @@ mod flight;
 mod host;
 mod hot;
 mod local;
+mod mac;
 mod residency;
 mod slow;
 mod spare;

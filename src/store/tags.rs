@@ -2,19 +2,18 @@
 //! proved in this process.
 //!
 //! A read of 4 KiB must not hash a chunk of 1 MiB, so a chunk is proved whole
-//! once and its blocks are checked by tag afterwards. The tag is the
-//! AEGIS-128X2 MAC (draft-irtf-cfrg-aegis-aead, "AEGISMAC") under a key that
-//! is made at start and never leaves the process: whoever alters the cache
+//! once and its blocks are checked by tag afterwards. The tag is a [`Mac`] under a key
+//! that is made at start and never leaves the process: whoever alters the cache
 //! cannot know the tag of what they write.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use aegis::aegis128x2::Aegis128X2Mac;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::error::StoreError;
+use super::mac::{Mac, Tag};
 use crate::chunk::Chunk;
 
 /// Bytes under one tag; the last block of a chunk may be shorter.
@@ -23,12 +22,6 @@ pub(super) const BLOCK: usize = 4096;
 /// Bytes under one tag of a span: large reads are checked by spans, which costs
 /// a fifth less than by blocks. A multiple of [`BLOCK`].
 pub(super) const SPAN: usize = 64 << 10;
-
-/// The checksum of one block.
-pub(super) type Tag = [u8; 16];
-
-/// The running checksum of one block.
-pub(super) type Mac = Aegis128X2Mac<16>;
 
 /// Bytes that an entry costs beside its tags.
 const ENTRY_COST: usize = 160;
