@@ -1,16 +1,16 @@
 //! Altered blobs and caches: right bytes, or an error.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::fs;
 
 use tidegate::chunk::Chunk;
 use tidegate::fs::walk::{self, Step};
 use tidegate::image::{Content, Image};
 
 use crate::images;
-use crate::rig::{Fixture, read};
+use crate::nydus::altered::{flip, open};
+use crate::nydus::read;
+use crate::rig::Fixture;
 use crate::support::daemon::Daemon;
 use crate::support::frontend::Config;
 use crate::support::session::wire::{Body, op};
@@ -31,20 +31,6 @@ fn truth(fixture: &Fixture) -> BTreeMap<Vec<u8>, (Vec<u8>, Vec<Chunk>)> {
         true
     });
     truth
-}
-
-fn flip(file: &File, at: u64) {
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x20], at).unwrap();
-}
-
-fn open(path: &Path) -> File {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap()
 }
 
 /// Whether byte `at` of the blob belongs to a chunk.

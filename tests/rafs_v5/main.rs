@@ -4,6 +4,8 @@
 
 #[path = "../images/mod.rs"]
 mod images;
+#[path = "../nydus/mod.rs"]
+mod nydus;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tidegate::backend::directory::DirectoryBackend;
 use tidegate::chunk::{Digest, DigestAlgorithm};
-use tidegate::fs::walk;
 use tidegate::image::{Image, Pin};
 use tidegate::store::{Store, StoreConfig};
+
+use crate::nydus;
 
 /// An image on disk.
 pub(crate) struct Fixture {
@@ -25,8 +26,7 @@ fn data() -> PathBuf {
 
 /// The lines of the manifest of the tree in `tests/data`, all fields.
 pub(crate) fn manifest() -> Vec<String> {
-    let text = fs::read_to_string(data().join("tree.manifest")).unwrap();
-    text.lines().map(str::to_owned).collect()
+    nydus::manifest(&data().join("tree.manifest"))
 }
 
 impl Fixture {
@@ -92,18 +92,6 @@ impl Fixture {
         let backend = Arc::new(DirectoryBackend::new(self.blobs.clone()));
         Store::open(StoreConfig::default(), backend, image.blobs().to_vec()).unwrap()
     }
-}
-
-/// A file's bytes, or that they cannot be had.
-pub(crate) fn read(image: &Image, store: &Arc<Store>, path: &[u8]) -> Result<Vec<u8>, String> {
-    let node = walk::find(image, path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    walk::read_file(image, store, &node, &mut |part| {
-        bytes.extend_from_slice(part);
-        Ok(())
-    })
-    .map_err(|error| error.to_string())?;
-    Ok(bytes)
 }
 
 fn only_file(dir: &Path) -> PathBuf {

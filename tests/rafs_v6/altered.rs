@@ -1,27 +1,11 @@
 //! Altered blobs and caches: right bytes, or an error.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
 use tidegate::fs::walk;
 use tidegate::store::StoreConfig;
 
-use crate::rig::{Fixture, read, truth};
-
-fn flip(file: &File, at: u64) {
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x20], at).unwrap();
-}
-
-fn open(path: &Path) -> File {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap()
-}
+use crate::nydus::altered::{flip, open};
+use crate::nydus::read;
+use crate::rig::{Fixture, truth};
 
 const PROVED: [&str; 5] = ["toc", "encrypted", "batch", "zran", "dict"];
 

@@ -13,6 +13,8 @@ use tidegate::fs::walk::{self, Step};
 use tidegate::image::{Content, Image, Pin};
 use tidegate::store::{Store, StoreConfig};
 
+use crate::nydus::{self, read};
+
 /// The images of `tests/data/v6`, and the manifest of each one's tree.
 pub(crate) const ALL: [(&str, &str); 9] = [
     ("plain", "../v5/tree"),
@@ -40,8 +42,7 @@ fn data() -> PathBuf {
 
 /// The lines of a manifest, all fields.
 pub(crate) fn manifest(name: &str) -> Vec<String> {
-    let text = fs::read_to_string(data().join(format!("{name}.manifest"))).unwrap();
-    text.lines().map(str::to_owned).collect()
+    nydus::manifest(&data().join(format!("{name}.manifest")))
 }
 
 impl Fixture {
@@ -125,18 +126,6 @@ impl Fixture {
         let store = Store::open_with(config, Sources::new(sources), blobs, records);
         (image, store.unwrap())
     }
-}
-
-/// A file's bytes, or that they cannot be had.
-pub(crate) fn read(image: &Image, store: &Arc<Store>, path: &[u8]) -> Result<Vec<u8>, String> {
-    let node = walk::find(image, path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    walk::read_file(image, store, &node, &mut |part| {
-        bytes.extend_from_slice(part);
-        Ok(())
-    })
-    .map_err(|error| error.to_string())?;
-    Ok(bytes)
 }
 
 /// Path and content of each regular file.

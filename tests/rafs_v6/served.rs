@@ -2,74 +2,34 @@
 
 use std::process::Command;
 
+use crate::nydus::served::{guest_sees, host_sees, tidegate, unpacks_to};
 use crate::rig::{ALL, Fixture, manifest};
-use crate::support::daemon::Daemon;
-use crate::support::frontend::Config;
-use crate::support::manifest::{difference, of_directory, of_session};
-use crate::support::mount::{self, HostMount};
-
-/// Fails with the first differences.
-fn assert_same(expected: &[String], found: &[String], what: &str) {
-    assert!(expected.len() > 100);
-    if let Some(text) = difference(expected, found) {
-        panic!("{what}: {text}");
-    }
-}
 
 #[test]
 fn guest_sees_the_tree() {
     for (name, tree) in ALL {
-        let daemon = Daemon::tidegate(&Fixture::named(name).arguments()).unwrap();
-        let mut guest = daemon.mount(&Config::default()).unwrap();
-        assert_same(&manifest(tree), &of_session(&mut guest).unwrap(), name);
+        guest_sees(&manifest(tree), &Fixture::named(name).arguments(), name);
     }
 }
 
 #[test]
 fn host_sees_the_tree() {
-    if !mount::is_possible() {
-        return;
-    }
     for (name, tree) in ALL {
-        let mut mounted = HostMount::new(&Fixture::named(name).arguments()).unwrap();
-        let found = of_directory(&mounted.path()).unwrap();
-        assert_same(&manifest(tree), &found, name);
-        mounted.terminate().unwrap();
+        host_sees(&manifest(tree), &Fixture::named(name).arguments(), name);
     }
-}
-
-fn tidegate(subcommand: &str, fixture: &Fixture, more: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .arg(subcommand)
-        .args(fixture.arguments())
-        .args(more)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&text).into_owned(),
-    )
 }
 
 #[test]
 fn tools_take_every_form() {
     for (name, tree) in ALL {
-        let fixture = Fixture::named(name);
-        let (status, text) = tidegate("check", &fixture, &[]);
+        let arguments = Fixture::named(name).arguments();
+        let (status, text) = tidegate("check", &arguments, &[]);
         assert_eq!(status, Some(0), "{name}: {text}");
         let names = format!("{} names", manifest(tree).len());
         assert!(text.contains(&names), "{name}: {text}");
-        let (_, text) = tidegate("cat", &fixture, &["/same"]);
+        let (_, text) = tidegate("cat", &arguments, &["/same"]);
         assert!(text.contains("tail"), "{name}: {text}");
-
-        let temp = tempfile::tempdir().unwrap();
-        let target = temp.path().join("target");
-        let (status, text) = tidegate("unpack", &fixture, &[target.to_str().unwrap()]);
-        assert_eq!(status, Some(0), "{name}: {text}");
-        if rustix::process::geteuid().is_root() {
-            assert_same(&manifest(tree), &of_directory(&target).unwrap(), name);
-        }
+        unpacks_to(&manifest(tree), &arguments, name);
     }
 }
 
