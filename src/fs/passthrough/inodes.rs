@@ -7,83 +7,16 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry as Slot;
 use parking_lot::RwLock;
 
 use super::descriptors::Held;
 use super::host::Stat;
-use super::inode::{Inode, Key};
-use super::keep::{CHANGING, Identity, MARK, Record, STEP, changing};
+use super::inode::Inode;
+use super::keep::{CHANGING, Identity, MARK, Record, changing};
+use super::table::{Node, Table};
 use crate::fs::Errno;
 use crate::fs::nodes::{Holder, ROOT};
 use crate::state::{Serial, Slot as Place, Slots};
-
-/// Node ids have 40 bits, which is what the tree of mounts leaves.
-const LAST: u64 = (1 << 40) - 1;
-
-/// A node with what is held of it.
-struct Node {
-    inode: Arc<Inode>,
-    /// References of the guest, and where they are written down.
-    references: u64,
-    place: Place,
-    /// References of the tree of mounts.
-    own: u64,
-}
-
-#[derive(Default)]
-pub(super) struct Table {
-    nodes: HashMap<u64, Node>,
-    keys: HashMap<Key, u64>,
-    pub(super) ids: Serial,
-    /// How many nodes the guest holds.
-    held: usize,
-}
-
-impl Table {
-    /// An id that no node had.
-    fn next(&mut self, kept: Option<&Slots>) -> Result<u64, Errno> {
-        let node = self.ids.next(kept, STEP);
-        node.filter(|&node| node <= LAST).ok_or(Errno::EIO)
-    }
-
-    /// The node with an id, if it is held.
-    pub(super) fn get(&self, id: u64) -> Option<&Arc<Inode>> {
-        self.nodes.get(&id).map(|node| &node.inode)
-    }
-
-    /// Adds a node that nobody holds yet.
-    fn insert(&mut self, id: u64, inode: Inode) -> &mut Node {
-        self.keys.insert(inode.key(), id);
-        let node = Node {
-            inode: Arc::new(inode),
-            references: 0,
-            place: Place::NONE,
-            own: 0,
-        };
-        self.nodes.entry(id).insert(node).into_mut()
-    }
-
-    /// Adds a node that the guest holds since before this daemon.
-    pub(super) fn recover(&mut self, record: &Record, inode: Inode, place: Place) {
-        let node = self.insert(record.id, inode);
-        (node.references, node.place) = (record.references, place);
-        self.held += 1;
-    }
-
-    /// Removes a node if nobody holds it any more.
-    fn sweep(&mut self, id: u64) -> Option<Node> {
-        let Slot::Occupied(slot) = self.nodes.entry(id) else {
-            return None;
-        };
-        if (slot.get().references, slot.get().own) != (0, 0) {
-            return None;
-        }
-        let gone = slot.remove();
-        self.keys.remove(&gone.inode.key());
-        Some(gone)
-    }
-}
 
 /// The table of held nodes. There is one per inode and mount, however often it is
 /// looked up; ids are never used twice.

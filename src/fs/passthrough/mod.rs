@@ -3,7 +3,7 @@
 //! * [`PassthroughFs`] is the file system; [`Options`] says how it behaves.
 //! * `host` is the few calls by which nodes are found and opened, `descriptors`
 //!   what they may use up. Every node that the guest knows is held by an `O_PATH`
-//!   descriptor until it is forgotten (`inode`, `inodes`), and is reached by nothing else:
+//!   descriptor until it is forgotten (`inode`, `inodes`, `table`), and is reached by nothing else:
 //!   names are single components, opened without following links, so there is no
 //!   way out of the directory.
 //! * `numbers` makes inode numbers that are unique although several file systems
@@ -43,6 +43,7 @@ mod pace;
 mod recover;
 mod serve;
 mod slow;
+mod table;
 mod xattrs;
 
 use std::os::fd::{AsFd, OwnedFd};
