@@ -6,6 +6,7 @@
 //! backend. May use: `backend`, the shared words, `cipher`, `inflate`. Used by: `fs`,
 //! `prefetch`, `control`, `cli`.
 //!
+//! * `open` makes a store, `validate` refuses chunks that make no sense.
 //! * `hot` checks blocks by tag over the reader's memory; `slow` brings whole
 //!   chunks and proves them privately, over `local`, which is its side of the
 //!   cache, and `fetch`, which decides what is asked for next and in which
@@ -31,6 +32,7 @@ mod host;
 mod hot;
 mod local;
 mod mac;
+mod open;
 mod residency;
 mod slow;
 mod spare;
@@ -38,6 +40,7 @@ mod tables;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
@@ -64,13 +67,12 @@ use self::hot::{HotRead, Unserved};
 use self::spare::Spare;
 use self::tables::BlobTables;
 use self::tags::TagCache;
+use crate::backend::Class;
 use crate::backend::sources::{SourceFigures, Sources};
-use crate::backend::{Backend, Class};
-use crate::chunk::{BlobInfo, CHUNK_SIZE_RANGE, Chunk, Form, is_blob_name};
-use crate::cipher;
+use crate::chunk::{BlobInfo, Chunk};
 use crate::destination::Destination;
 use crate::log_limit::LogLimit;
-use crate::records::{ChunkRecords, NoRecords};
+use crate::records::ChunkRecords;
 use crate::runtime;
 
 /// How much longer than the deadline a reader waits for a flight to give up.
@@ -110,74 +112,6 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// A store with one source, which fetches each chunk for itself.
-    ///
-    /// # Errors
-    /// As [`Store::open_with`].
-    pub fn open(
-        config: StoreConfig,
-        backend: Arc<dyn Backend>,
-        blobs: Vec<BlobInfo>,
-    ) -> Result<Arc<Self>, StoreError> {
-        let sources = Sources::single(backend);
-        Self::open_with(config, sources, blobs, Arc::new(NoRecords))
-    }
-
-    /// A store over the blobs of one image, in the order of its blob table;
-    /// `records` tells the neighbours of a chunk. Opens no file and starts no
-    /// thread.
-    ///
-    /// # Errors
-    /// When a blob has a name that is none, nothing of it can be proved and that
-    /// is not allowed, or the system has no random bytes.
-    pub fn open_with(
-        config: StoreConfig,
-        sources: Sources,
-        blobs: Vec<BlobInfo>,
-        records: Arc<dyn ChunkRecords>,
-    ) -> Result<Arc<Self>, StoreError> {
-        let count = blobs.len();
-        if count > usize::from(u16::MAX) + 1 {
-            return Err(StoreError::TooManyBlobs { count });
-        }
-        let mut ids = blobs.iter().map(|blob| &blob.id);
-        if let Some(bad) = ids.find(|id| !is_blob_name(id.as_bytes())) {
-            let id = bad.clone();
-            return Err(StoreError::BadBlob { id });
-        }
-        let unproved = |blob: &&BlobInfo| !blob.packing.form.has_digests();
-        if config.verify != Verify::Off
-            && !config.allow_unverified
-            && let Some(blob) = blobs.iter().find(unproved)
-        {
-            let id = blob.id.clone();
-            return Err(StoreError::NoDigests { id });
-        }
-        let blobs = blobs.into_iter().map(|info| Blob {
-            info,
-            file: OnceLock::new(),
-            tables: BlobTables::default(),
-        });
-        let tags = TagCache::new(config.tag_budget)?;
-        Ok(Arc::new_cyclic(|me| Self {
-            tags,
-            host: HostCache::new(&config),
-            config,
-            sources,
-            records,
-            blobs: blobs.collect(),
-            flights: Arc::default(),
-            fetcher: Fetcher::default(),
-            me: Weak::clone(me),
-            bounds: OnceLock::new(),
-            spare: Spare::default(),
-            counters: Counters::default(),
-            failures: LogLimit::new(),
-            damages: LogLimit::new(),
-            quarantines: LogLimit::new(),
-        }))
-    }
-
     /// The hit path, for queue threads: never waits for disk or network.
     ///
     /// True: `dest[at..at + len]` holds proved bytes `from..from + len` of the
@@ -370,54 +304,6 @@ impl Store {
             digest: chunk.digest,
             after: self.config.deadline,
         }
-    }
-
-    /// Refuses chunks that an honest image cannot have.
-    fn validate(&self, chunk: &Chunk) -> Result<(), StoreError> {
-        let refuse = |reason| {
-            Err(StoreError::BadChunk {
-                blob: chunk.blob,
-                index: chunk.index,
-                reason,
-            })
-        };
-        let Some(Blob { info, .. }) = self.blobs.get(usize::from(chunk.blob)) else {
-            return refuse("there is no such blob");
-        };
-        if chunk.index >= info.chunks {
-            return refuse("the blob has fewer chunks");
-        }
-        if chunk.len == 0 || chunk.len > *CHUNK_SIZE_RANGE.end() {
-            return refuse("its length is not 1 byte to 16 MiB");
-        }
-        if !chunk.offset.is_multiple_of(4096) {
-            return refuse("its offset is no multiple of 4096");
-        }
-        let reachable = |from: u64, len: u32, size: u64| {
-            let end = from.checked_add(len.into());
-            end.is_some_and(|end| end <= size && i64::try_from(end).is_ok())
-        };
-        if !reachable(chunk.offset, chunk.len, info.uncompressed_size) {
-            return refuse("it ends behind its blob");
-        }
-        if !reachable(chunk.stored_offset, chunk.stored_len, u64::MAX) {
-            return refuse("its stored form ends behind every file");
-        }
-        // No compressor makes more of less than this.
-        let most = chunk.len + chunk.len / 8 + 4096;
-        let stored_len = chunk.stored_len;
-        let fits = match info.packing.form {
-            Form::Batch if stored_len == 0 => true,
-            // Its part of the stream, which is read with that of others.
-            Form::Zran => true,
-            _ if chunk.compressed => (1..=most).contains(&stored_len),
-            _ if info.packing.key.is_some() => stored_len == cipher::stored_len(chunk.len),
-            _ => stored_len == chunk.len,
-        };
-        if !fits {
-            return refuse("its stored length does not go with its length");
-        }
-        Ok(())
     }
 
     fn bounds(&self) -> &Bounds {

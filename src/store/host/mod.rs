@@ -7,7 +7,7 @@
 //! * `place` names the files, `files` are those of one blob, `record` what is
 //!   written down about a chunk, `extents` and `reflink` what file systems can do.
 //! * `lock` and `pin` say who may do what at once.
-//! * `usage` counts against the limit, `evict` and `free` make room, `recency`
+//! * `usage` counts against the limit, in `figures`, `evict` and `free` make room, `recency`
 //!   notes what is used.
 //! * `index` and `elsewhere` find chunks in other images' caches.
 //! * `admin` looks after a directory from outside: `tidegate cache`.
@@ -19,6 +19,7 @@ mod admin;
 mod elsewhere;
 mod evict;
 pub(super) mod extents;
+mod figures;
 pub(super) mod files;
 mod free;
 mod index;

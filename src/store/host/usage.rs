@@ -1,13 +1,10 @@
 //! How much of its limit the cache directory uses, and the epoch that uses of
-//! chunks are noted with: one small file, changed under a lock.
+//! chunks are noted with: one small file (`figures`), changed under a lock.
 //!
-//! The file `usage` holds 32 bytes, little-endian: bytes used (8), epoch (2),
-//! zeros (2), units of 4096 bytes written in this epoch (4), when the epoch began in seconds since 1970 (8), and the first 8
-//! bytes of BLAKE3 over them. Whatever else is in it is no figure, and the
-//! directory is measured anew. The figure counts what was promised to writers,
-//! so it runs ahead of the disk; each measurement sets it right. Who writes holds
-//! a shared lock meanwhile, and who measures waits for that, so that nothing is
-//! overlooked that was promised and is not there yet.
+//! When there is no figure in it, the directory is measured anew. The figure counts
+//! what was promised to writers, so it runs ahead of the disk; each measurement sets
+//! it right. Who writes holds a shared lock meanwhile, and who measures waits for
+//! that, so that nothing is overlooked that was promised and is not there yet.
 
 use std::fs::File;
 use std::io;
@@ -15,16 +12,13 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::figures::{Figures, LEN, now};
 use super::lock::{self, Kind};
 use super::place;
-
-/// Bytes of the figures.
-const LEN: usize = 32;
-const BODY: usize = 24;
 
 /// Bytes whose locks protect the figures and the work of evicting, and tell of
 /// writes under way.
@@ -41,69 +35,6 @@ const WRITES: Duration = Duration::from_millis(50);
 /// An epoch does not last longer than this, so that uses can be told apart
 /// where nothing is ever evicted.
 const LONGEST_EPOCH: Duration = Duration::from_secs(600);
-
-/// What is in the file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::store) struct Figures {
-    /// Bytes on the disk, and bytes promised to writers.
-    pub(in crate::store) used: u64,
-    /// The epoch of now; never 0.
-    pub(in crate::store) epoch: u16,
-    began: u64,
-    written: u32,
-}
-
-impl Figures {
-    fn new(used: u64) -> Self {
-        Self {
-            used,
-            epoch: 1,
-            began: now(),
-            written: 0,
-        }
-    }
-
-    fn encode(self) -> [u8; LEN] {
-        let mut bytes = [0; LEN];
-        bytes[..8].copy_from_slice(&self.used.to_le_bytes());
-        bytes[8..10].copy_from_slice(&self.epoch.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.written.to_le_bytes());
-        bytes[16..BODY].copy_from_slice(&self.began.to_le_bytes());
-        let check = check(&bytes[..BODY]);
-        bytes[BODY..].copy_from_slice(&check);
-        bytes
-    }
-
-    fn decode(bytes: &[u8; LEN]) -> Option<Self> {
-        let (body, end) = bytes.split_at(BODY);
-        if check(body) != *end {
-            return None;
-        }
-        Some(Self {
-            used: u64::from_le_bytes(*body.first_chunk()?),
-            epoch: u16::from_le_bytes(*body.get(8..)?.first_chunk()?).max(1),
-            began: u64::from_le_bytes(*body.get(16..)?.first_chunk()?),
-            written: u32::from_le_bytes(*body.get(12..)?.first_chunk()?),
-        })
-    }
-
-    /// Begins the next epoch.
-    pub(in crate::store) fn advance(&mut self) {
-        self.epoch = self.epoch.checked_add(1).unwrap_or(1);
-        self.began = now();
-        self.written = 0;
-    }
-
-    /// Notes that `bytes` are written. A thirty-second of the limit makes an
-    /// epoch.
-    fn write(&mut self, bytes: u64, limit: u64) {
-        let units = u32::try_from(bytes / 4096).unwrap_or(u32::MAX);
-        self.written = self.written.saturating_add(units);
-        if u64::from(self.written) * 4096 >= limit / 32 {
-            self.advance();
-        }
-    }
-}
 
 /// The right to evict: one at a time in the directory.
 pub(in crate::store) struct Evicting<'a> {
@@ -310,19 +241,6 @@ impl Usage {
             _gate: gate,
         })
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
-fn check(body: &[u8]) -> [u8; 8] {
-    let mut check = [0; 8];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"usage").update(body);
-    hasher.finalize_xof().fill(&mut check);
-    check
 }
 
 #[cfg(test)]
