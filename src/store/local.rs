@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::cache_file::{CacheFile, Claim};
+use super::cache_file::CacheFile;
+use super::claim::Claim;
 use super::counters::count;
 use super::host::Kept;
 use super::tags::Tags;

@@ -8,20 +8,21 @@
 //!
 //! * `open` makes a store, `validate` refuses chunks that make no sense.
 //! * `hot` checks blocks by tag over the reader's memory; `slow` brings whole
-//!   chunks and proves them privately, over `local`, which is its side of the
+//!   chunks, which `proving` proves privately, over `local`, which is its side of the
 //!   cache, and `fetch`, which decides what is asked for next and in which
 //!   requests.
 //! * `tables` brings the tables that lie in blobs, for chunks that share extents.
 //! * `flight` makes one task of many equal reads, `bounds` limits what is under
 //!   way.
 //! * `host` is the cache that daemons share, `cache_file` and `residency` a
-//!   blob's part of it, never believed; `spare` stands in for it when it cannot
+//!   blob's part of it, never believed; `claim` says who fetches; `spare` stands in for it when it cannot
 //!   be written.
 //! * `tags` holds the checksums of blocks that were proved in this process, `mac` makes
 //!   them.
 
 mod bounds;
 mod cache_file;
+mod claim;
 mod config;
 mod counters;
 mod decompress;
@@ -33,6 +34,7 @@ mod hot;
 mod local;
 mod mac;
 mod open;
+mod proving;
 mod residency;
 mod slow;
 mod spare;

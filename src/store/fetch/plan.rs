@@ -6,7 +6,7 @@ use super::unit::Unit;
 use crate::backend::Class;
 use crate::store::Store;
 use crate::store::bounds::Permit;
-use crate::store::cache_file::Claim;
+use crate::store::claim::Claim;
 
 /// Longest request in bytes, and the length up to which any link gets
 /// neighbours that wait anyway.

@@ -3,40 +3,22 @@
 //! One file of hints, which anybody may damage: a hint leads to a record, the
 //! record to bytes, and the bytes are proved. Nothing is locked for looking or
 //! adding, and nothing is synced.
-//!
-//! The first 4096 bytes are the header: `TGINDEX1`, the binary logarithm of the
-//! number of buckets (1 byte). Behind it lie buckets of 4096 bytes, each 256 entries of 16 bytes,
-//! little-endian: 8 bytes of BLAKE3 over (algorithm, length, digest), 4 of BLAKE3
-//! over the blob's key, the chunk's index (4). A fingerprint of 0 is no entry.
-//! The fingerprint's last bits say in which bucket it is looked for.
+//! `table` is the file.
 
-use std::fs::{self, File};
+mod table;
+
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
 
+use self::table::{BUCKET, ENTRY, LARGEST, SMALLEST, Table, decode};
 use super::lock::{self, Kind};
 use super::place;
 use crate::chunk::{Digest, DigestAlgorithm};
 
-const MAGIC: &[u8; 8] = b"TGINDEX1";
-
-/// Bytes of the header and of each bucket.
-const BUCKET: usize = 4096;
-const ENTRY: usize = 16;
-
-/// Buckets of a new index and of the largest one, as binary logarithms: 64 KiB
-/// and 256 MiB, which is 16 million chunks.
-const SMALLEST: u8 = 4;
-const LARGEST: u8 = 16;
-
 /// How much an index that is full grows, as a binary logarithm.
 const GROWTH: u8 = 2;
-
-/// Where the number of buckets lies in the header.
-const SIZE_AT: usize = 8;
 
 /// What a chunk is looked for by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,13 +52,6 @@ pub(in crate::store) fn tag(stem: &str) -> u32 {
         .finalize_xof()
         .fill(&mut bytes);
     u32::from_le_bytes(bytes)
-}
-
-/// One version of the index's file.
-#[derive(Debug)]
-struct Table {
-    file: File,
-    size: u8,
 }
 
 /// The index of one directory.
@@ -185,160 +160,6 @@ impl Index {
     }
 }
 
-impl Table {
-    fn open(path: &Path) -> io::Result<Self> {
-        if let Ok(table) = Self::existing(path) {
-            return Ok(table);
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        match Self::publish(path, SMALLEST, false, |_| Ok(())) {
-            // Somebody else was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::existing(path),
-            published => published,
-        }
-    }
-
-    /// The file that is there, if it is an index.
-    fn existing(path: &Path) -> io::Result<Self> {
-        let file = place::open_existing(path)?;
-        let mut header = [0; SIZE_AT + 1];
-        file.read_exact_at(&mut header, 0)?;
-        let size = header[SIZE_AT];
-        let good = header.starts_with(MAGIC) && (SMALLEST..=LARGEST).contains(&size);
-        if !good {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(Self { file, size })
-    }
-
-    /// Makes a file of `size`, fills it and puts it in its place; `over` one that
-    /// is there, or only if there is none.
-    fn publish(
-        path: &Path,
-        size: u8,
-        over: bool,
-        fill: impl FnOnce(&Self) -> io::Result<()>,
-    ) -> io::Result<Self> {
-        let dir = path.parent().unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new().prefix("index.").tempfile_in(dir)?;
-        let mut header = [0; BUCKET];
-        header[..8].copy_from_slice(MAGIC);
-        header[SIZE_AT] = size;
-        temporary.as_file().write_all_at(&header, 0)?;
-        temporary
-            .as_file()
-            .set_len(((1 << size) + 1) * (BUCKET as u64))?;
-        let file = temporary.as_file().try_clone()?;
-        let table = Self { file, size };
-        fill(&table)?;
-        let placed = match over {
-            true => temporary.persist(path),
-            false => temporary.persist_noclobber(path),
-        };
-        placed.map_err(|failed| failed.error)?;
-        Ok(table)
-    }
-
-    /// Whether another file has taken this one's place.
-    fn is_replaced(&self) -> bool {
-        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
-    }
-
-    /// Where the bucket of a fingerprint lies.
-    fn bucket(&self, print: Fingerprint) -> u64 {
-        let bucket = print.0 & ((1 << self.size) - 1);
-        (bucket + 1) * (BUCKET as u64)
-    }
-
-    fn read(&self, bucket: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; BUCKET];
-        self.file.read_exact_at(&mut bytes, bucket)?;
-        Ok(bytes)
-    }
-
-    /// Adds a hint, unless it is there; true when its bucket was full.
-    fn add(&self, print: Fingerprint, hint: Hint) -> io::Result<bool> {
-        let at = self.bucket(print);
-        let bucket = self.read(at)?;
-        let mut free = None;
-        for (slot, entry) in bucket.chunks_exact(ENTRY).map(decode).enumerate() {
-            if entry == (print.0, hint) {
-                return Ok(false);
-            }
-            if entry.0 == 0 && free.is_none() {
-                free = Some(slot);
-            }
-        }
-        let slots = BUCKET / ENTRY;
-        // The fingerprint's first bits are as good as random here.
-        let victim = usize::try_from(print.0 >> 40).unwrap_or(0) % slots;
-        let slot = free.unwrap_or(victim);
-        let mut entry = [0; ENTRY];
-        entry[..8].copy_from_slice(&print.0.to_le_bytes());
-        entry[8..12].copy_from_slice(&hint.tag.to_le_bytes());
-        entry[12..].copy_from_slice(&hint.index.to_le_bytes());
-        let at = at.saturating_add(u64::try_from(slot * ENTRY).unwrap_or(0));
-        self.file.write_all_at(&entry, at)?;
-        Ok(free.is_none())
-    }
-
-    /// Takes over the hints of another table that `keep` likes. Both have few
-    /// buckets or share the last bits of their numbers, so each of ours is
-    /// written once.
-    fn fill(&self, from: &Self, keep: impl Fn(&Hint) -> bool) -> io::Result<()> {
-        let common = self.size.min(from.size);
-        for bucket in 0..1_u64 << self.size {
-            let mut bytes = Vec::with_capacity(BUCKET);
-            let first = bucket & ((1 << common) - 1);
-            for other in (first..1 << from.size).step_by(1 << common) {
-                let read = from.read((other + 1) * (BUCKET as u64))?;
-                for entry in read.chunks_exact(ENTRY) {
-                    let (print, hint) = decode(entry);
-                    let ours = print & ((1 << self.size) - 1) == bucket;
-                    if print != 0 && ours && keep(&hint) && bytes.len() < BUCKET {
-                        bytes.extend_from_slice(entry);
-                    }
-                }
-            }
-            if !bytes.is_empty() {
-                self.file
-                    .write_all_at(&bytes, (bucket + 1) * (BUCKET as u64))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn each(&self, mut work: impl FnMut(Fingerprint, Hint)) -> io::Result<()> {
-        for bucket in 1..=1_u64 << self.size {
-            let bytes = self.read(bucket * (BUCKET as u64))?;
-            for (print, hint) in bytes.chunks_exact(ENTRY).map(decode) {
-                if print != 0 {
-                    work(Fingerprint(print), hint);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn decode(entry: &[u8]) -> (u64, Hint) {
-    let word = |at: usize| {
-        let bytes = entry.get(at..).and_then(<[u8]>::first_chunk);
-        bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
-    };
-    let print = entry
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let hint = Hint {
-        tag: word(8),
-        index: word(12),
-    };
-    (print, hint)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,7 +229,7 @@ mod tests {
             b"TGINDEX1\xff\0",
             b"TGINDEX1\x04\0",
         ] {
-            fs::write(&path, damage).unwrap();
+            std::fs::write(&path, damage).unwrap();
             let index = Index::open(dir.path()).unwrap();
             let _ = index.add(print(1), hint(1));
             assert!(index.find(print(1)).len() <= 1);
