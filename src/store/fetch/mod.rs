@@ -170,6 +170,12 @@ impl Store {
         self.fetcher.queue.lock().len() == 0
     }
 
+    /// Has what nobody waits for stay in the queue until [`Store::pump`] is called.
+    #[cfg(test)]
+    pub(super) fn gather(&self) {
+        self.fetcher.gathering.store(true, Relaxed);
+    }
+
     /// Whether this process fetches a chunk, or is about to.
     pub(super) fn is_wanted(&self, chunk: &Chunk) -> bool {
         let unit = self.unit(chunk);
