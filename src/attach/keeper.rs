@@ -9,16 +9,21 @@
 //! ```
 //!
 //! A mount's file is there before the guest can see it and goes after it is gone.
+//! Once the daemon ends nothing is written any more, or the next one would go on from
+//! what is left of it.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
+use super::entry::Entry;
 use super::names::{DAEMON, HANDLES, INODES, NUMBERS, Owner, PARTS, name, owner, table};
-use crate::control::MountRequest;
 use crate::fs::mounts::{MountPath, Places};
 use crate::fs::passthrough::KeptFiles;
 use crate::state::{StateDir, StateError};
@@ -36,61 +41,6 @@ pub(super) struct Whole {
     pub(super) begun: bool,
     /// Numbers that were given.
     pub(super) places: Places,
-}
-
-/// A mount.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Entry {
-    /// Its number in the tree.
-    pub(super) number: u32,
-    /// Its path there.
-    pub(super) path: String,
-    /// Whether it is an image; else a directory of the host.
-    pub(super) image: bool,
-    /// What was asked for; none if the command line did, and will again.
-    pub(super) request: Option<Request>,
-    /// The root digest that the image had.
-    pub(super) root: Option<String>,
-    /// SHA-256 of its bootstrap, if it has no root digest.
-    pub(super) bootstrap: Option<String>,
-}
-
-/// A [`MountRequest`] on disk. Its configuration may hold credentials, which is why
-/// the directory is closed to others; it is never shown.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Request {
-    fs_type: String,
-    source: String,
-    config: String,
-    prefetch_files: Option<Vec<String>>,
-}
-
-impl std::fmt::Debug for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.fs_type, self.source)
-    }
-}
-
-impl From<&MountRequest> for Request {
-    fn from(request: &MountRequest) -> Self {
-        Self {
-            fs_type: request.fs_type.clone(),
-            source: request.source.clone(),
-            config: request.config.reveal().to_owned(),
-            prefetch_files: request.prefetch_files.clone(),
-        }
-    }
-}
-
-impl From<Request> for MountRequest {
-    fn from(request: Request) -> Self {
-        Self {
-            fs_type: request.fs_type,
-            source: request.source,
-            config: request.config.into(),
-            prefetch_files: request.prefetch_files,
-        }
-    }
 }
 
 /// Keeps the table.
@@ -165,6 +115,9 @@ impl Keeper {
     /// Changes that, and writes it down if it is another then.
     pub(super) fn change(&self, how: impl FnOnce(&mut Whole)) -> Result<(), StateError> {
         let mut book = self.book.lock();
+        if book.closed {
+            return Ok(());
+        }
         let before = book.whole.clone();
         how(&mut book.whole);
         let whole = &book.whole;
@@ -197,13 +150,18 @@ impl Keeper {
         Ok(())
     }
 
+    /// A directory for a state that is to take the place of this one.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the daemon ends.
+    pub(super) fn incoming(&self) -> Result<StateDir, StateError> {
+        let _book = self.open_book()?;
+        self.dir.incoming()
+    }
+
     /// Goes on with what another one, in the incoming directory, took charge of.
     pub(super) fn adopt(&self, incoming: Self) -> Result<(), StateError> {
-        let mut book = self.book.lock();
-        if book.closed {
-            let ends = io::Error::other("the daemon ends");
-            return Err(StateError::failed(self.dir.path(), ends));
-        }
+        let mut book = self.open_book()?;
         self.dir.adopt_incoming()?;
         *book = incoming.book.into_inner();
         Ok(())
@@ -216,9 +174,19 @@ impl Keeper {
         self.dir.empty();
     }
 
+    /// The book, unless the daemon ends.
+    fn open_book(&self) -> Result<MutexGuard<'_, Book>, StateError> {
+        let book = self.book.lock();
+        if book.closed {
+            let ends = io::Error::other("the daemon ends");
+            return Err(StateError::failed(self.dir.path(), ends));
+        }
+        Ok(book)
+    }
+
     /// Writes a mount down that is about to be made.
     pub(super) fn add(&self, entry: &Entry) -> Result<(), StateError> {
-        let mut book = self.book.lock();
+        let mut book = self.open_book()?;
         book.mounts.insert(entry.number, entry.path.clone());
         self.write(&table(entry.number), entry)
     }

@@ -5,8 +5,8 @@
 //!   [`Mounts`] of the API, and subcommands hand their first image to it.
 //! * [`HostRules`] is what the host demands of every mount, whatever a request
 //!   says.
-//! * `keeper` writes down what is mounted (files with `names`), for a daemon that is
-//!   started after this one was killed, and `restore` brings it back (`taken`).
+//! * `keeper` writes down what is mounted (`entry`, in files with `names`), for a daemon
+//!   that is started after this one was killed, and `restore` brings it back (`taken`).
 //! * `transfer` hands what is written down over to a daemon that serves the same guest
 //!   elsewhere or later, in the form of `stream`, sealed by `seal`, and takes it over
 //!   from one; `named` is for what the command line mounts.
@@ -18,6 +18,7 @@
 //! Used by: `cli`.
 
 mod directory;
+mod entry;
 mod keeper;
 mod named;
 mod names;
@@ -36,7 +37,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use self::keeper::{Entry, Keeper};
+use self::entry::Entry;
+use self::keeper::Keeper;
 use self::named::Named;
 use self::names::NODES;
 use self::open::Prepared;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::keeper::{Entry, Keeper};
+use super::entry::Entry;
+use super::keeper::Keeper;
 use super::names::SESSION;
 use super::open::{self, AttachError, Prepared, Served};
 use super::taken::Taken;
@@ -220,17 +221,16 @@ impl Attacher {
         restored: u64,
         lost: Vec<String>,
     ) -> Result<(), StateError> {
-        keeper.change(|whole| {
-            whole.restored = restored;
-            whole.begun = true;
-            whole.places = self.tree.places();
-        })?;
         self.daemon.set_kept(Kept {
             dir: keeper.dir().path().to_owned(),
             restored,
             lost,
         });
-        Ok(())
+        keeper.change(|whole| {
+            whole.restored = restored;
+            whole.begun = true;
+            whole.places = self.tree.places();
+        })
     }
 
     /// Removes all that is written down: the end is an orderly one, and nobody is

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::keeper::Entry;
+use super::entry::Entry;
 use super::open::AttachError;
 use super::{Live, Made};
 use crate::control::Shown;

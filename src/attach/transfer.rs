@@ -11,6 +11,7 @@ use super::names::SESSION;
 use super::seal::StateKey;
 use super::stream::{Incoming, Outgoing, TransferError};
 use super::taken::Taken;
+use crate::error_chain::chain;
 use crate::fs::passthrough::PassthroughFs;
 use crate::state::StateDir;
 
@@ -60,7 +61,7 @@ impl Attacher {
         let (keeper, key) = self.carried()?;
         let stream = Incoming::receive(key, from, keeper.dir().scratch()?)?;
         let _restoring = Restoring::begin(&self.restoring);
-        let incoming = keeper.dir().incoming()?;
+        let incoming = keeper.incoming()?;
         let taken_over = self.take_over(keeper, stream, incoming);
         if taken_over.is_err() {
             keeper.dir().discard_incoming();
@@ -86,7 +87,10 @@ impl Attacher {
             let adopt = || keeper.adopt(incoming);
             self.tree.exchange(&session, &whole.places, back, adopt)
         })?;
-        self.note_begun(keeper, whole.restored + 1, lost)?;
+        // It is taken already, here and on disk, whatever else can be written.
+        if let Err(error) = self.note_begun(keeper, whole.restored + 1, lost) {
+            log::error!("{}", chain(&error));
+        }
         Ok(())
     }
 
