@@ -15,6 +15,7 @@ use std::path::Path;
 
 use super::StateError;
 use super::dir::{StateDir, UNFINISHED, is_state};
+use crate::error_chain::chain;
 
 /// Names of the directory; the first with [`UNFINISHED`] while it is written.
 const WHOLE: &str = "incoming";
@@ -51,12 +52,16 @@ impl StateDir {
     /// that are here, all or none of them. Those that are open stay open.
     ///
     /// # Errors
-    /// When the system refuses. The next start goes on with one of the two.
+    /// When the system refuses; those that are here count then, as before.
     pub fn adopt_incoming(&self) -> Result<(), StateError> {
         let whole = self.file(WHOLE);
         let renamed = fs::rename(self.unfinished(), &whole);
         renamed.map_err(|error| StateError::failed(&whole, error))?;
-        settle(self.path())
+        // From here on the new ones count, and are open; the next start tidies up.
+        if let Err(error) = settle(self.path()) {
+            log::error!("{}", chain(&error));
+        }
+        Ok(())
     }
 
     fn unfinished(&self) -> std::path::PathBuf {
@@ -199,6 +204,21 @@ mod tests {
             let expected = if done == 0 { old.clone() } else { new() };
             assert_eq!(content(dir.path()), expected, "{done}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_tidied_up_is_so_by_the_next_start() {
+        let (_home, dir) = two();
+        let path = dir.path().to_owned();
+        // Stands for a file that a disk does not give up.
+        let stuck = path.join("mount-3.json");
+        fs::create_dir(&stuck).unwrap();
+        dir.adopt_incoming().unwrap();
+        drop(dir);
+        assert!(StateDir::open(&path).is_err());
+        fs::remove_dir(&stuck).unwrap();
+        let dir = StateDir::open(&path).unwrap();
+        assert_eq!(content(dir.path()), new());
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! A process that is killed loses nothing that it has written: the page cache is
 //! the kernel's. Nothing here waits for a disk, so a power cut may lose all of it;
-//! the guest is gone then too. May use: `log_limit`. Used by: `fs`, `attach`, `cli`.
+//! the guest is gone then too. May use: `error_chain`, `log_limit`. Used by: `fs`,
+//! `attach`, `cli`.
 
 mod dir;
 mod incoming;
