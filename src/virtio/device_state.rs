@@ -14,7 +14,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use vhost::vhost_user::message::VhostTransferStateDirection as Direction;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
-/// Longest state that is read, in bytes.
+/// Longest state that is written or read, in bytes.
 const MAX: u64 = 1 << 30;
 
 /// Which event it was: the pipe is ready, or the connection ended.
@@ -115,6 +115,8 @@ struct Pipe {
     epoll: Epoll,
     /// Whether it can be waited for: a file on a disk cannot.
     waits: bool,
+    /// Bytes that may still be written.
+    left: u64,
 }
 
 impl Pipe {
@@ -136,7 +138,12 @@ impl Pipe {
             let event = EpollEvent::new(EventSet::empty(), ENDED);
             epoll.ctl(ControlOperation::Add, connection.as_raw_fd(), event)?;
         }
-        Ok(Self { file, epoll, waits })
+        Ok(Self {
+            file,
+            epoll,
+            waits,
+            left: MAX,
+        })
     }
 
     /// Carries out `call` when the pipe is ready for it.
@@ -169,10 +176,54 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.when_ready(|file| file.write(bytes))
+        // Here the guest can go on; who has to read it could only give it up.
+        let left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+            let text = format!("it has more than {MAX} bytes, and no daemon takes so many");
+            io::Error::new(io::ErrorKind::FileTooLarge, text)
+        })?;
+        let written = self.when_ready(|file| file.write(bytes))?;
+        self.left = left + (bytes.len() - written) as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state of so many bytes.
+    struct Long(u64);
+
+    impl DeviceState for Long {
+        fn save(&self, out: &mut dyn Write) -> io::Result<()> {
+            let piece = vec![7; 1 << 20];
+            let mut left = self.0;
+            while left > 0 {
+                let len = piece.len().min(usize::try_from(left).unwrap());
+                out.write_all(&piece[..len])?;
+                left -= len as u64;
+            }
+            Ok(())
+        }
+
+        fn load(&self, _: &mut dyn Read) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn a_state_that_nobody_takes_is_not_saved() {
+        for (len, saved) in [(MAX, true), (MAX + 1, false)] {
+            let state: Arc<dyn DeviceState> = Arc::new(Long(len));
+            let file = File::options().write(true).open("/dev/null").unwrap();
+            let mut transfer = Transfer::default();
+            let begun = transfer.begin(&state, Direction::SAVE, file, || {});
+            begun.unwrap();
+            assert_eq!(transfer.end().is_ok(), saved, "{len} bytes");
+        }
     }
 }
