@@ -8,6 +8,7 @@ mod cost;
 mod directory;
 mod full;
 mod guest;
+mod kata;
 mod load;
 mod mounted;
 mod mounts;

@@ -32,7 +32,7 @@ fn virtiofsd(home: &Path, source: &Path) -> Vec<OsString> {
     line(&["virtiofsd"], &paths)
 }
 
-fn nydusd(home: &Path, more: &[(&str, &Path)]) -> Vec<OsString> {
+pub(crate) fn nydusd(home: &Path, more: &[(&str, &Path)]) -> Vec<OsString> {
     let (socket, api, state) = (home.join(SOCKET), home.join(API), home.join(STATE));
     let paths = [
         ("--sock", &*socket),
