@@ -26,15 +26,23 @@ pub struct ReplyTo {
     unique: u64,
     size: usize,
     timer: Timer,
+    is_read: bool,
 }
 
 impl ReplyTo {
-    pub(super) fn new(unique: u64, size: usize, timer: Timer) -> Self {
+    pub(super) fn new(unique: u64, size: usize, timer: Timer, is_read: bool) -> Self {
         Self {
             unique,
             size,
             timer,
+            is_read,
         }
+    }
+
+    /// Whether the request is a READ, which may be called off. Others go on whatever
+    /// they are answered: a write that is under way is.
+    pub fn is_read(&self) -> bool {
+        self.is_read
     }
 
     /// Most bytes of data that the reply will hold.

@@ -154,6 +154,7 @@ impl Server {
                         stats: self.figures(node),
                         begun,
                     },
+                    request.header.opcode == op::READ,
                 ),
                 read,
             }),

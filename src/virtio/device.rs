@@ -21,6 +21,9 @@ use crate::fuse::Server;
 /// How long a stop waits for reads that are under way.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
+/// How long for writes, syncs and the like, which a disk may keep.
+const CHANGE_GRACE: Duration = Duration::from_secs(30);
+
 /// Stops of queues that follow one another within this time share one grace:
 /// a VMM stops all queues of a device in a row.
 const STOP_ROW: Duration = Duration::from_secs(3);
@@ -181,7 +184,8 @@ impl Device {
     pub(super) fn stop(&self, index: usize) {
         if let (Some(queue), Some(ring)) = (self.queues.get(index), self.rings.get(index)) {
             queue.serve_left(ring, &mut Vec::new());
-            queue.flight.stop(self.stop_deadline());
+            let reads = self.stop_deadline();
+            queue.flight.stop(reads, reads + CHANGE_GRACE);
             ring.end_record();
         }
     }

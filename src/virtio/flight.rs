@@ -124,24 +124,26 @@ impl Flight {
         waiting.answer(result);
     }
 
-    /// Waits until nothing is under way. Reads that still wait at `deadline`
-    /// are cancelled and answered with an error.
-    pub(super) fn stop(&self, deadline: Instant) {
-        self.drain(deadline);
+    /// Waits until nothing is under way. Reads that still wait at `reads` are cancelled
+    /// and answered with an error. What changes something is carried out all the same,
+    /// so its end is waited for until `changes`: a guest that goes on elsewhere must not
+    /// be overtaken by its own writes, nor told that they failed.
+    pub(super) fn stop(&self, reads: Instant, changes: Instant) {
+        self.drain(reads, changes);
         self.state.lock().stopping = false;
     }
 
     /// As [`Flight::stop`], for good.
     pub(super) fn close(&self, deadline: Instant) {
         self.state.lock().closed = true;
-        self.drain(deadline);
+        self.drain(deadline, deadline);
     }
 
-    fn drain(&self, deadline: Instant) {
+    fn drain(&self, reads: Instant, changes: Instant) {
         let mut state = self.state.lock();
         state.stopping = true;
         while state.busy > 0 || !state.waiting.is_empty() {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            if self.changed.wait_until(&mut state, reads).timed_out() {
                 break;
             }
         }
@@ -149,14 +151,20 @@ impl Flight {
         // there, so cancel until both are gone. It leaves after the request
         // that it has in hand, and writing a reply takes no longer than a copy.
         loop {
-            let cancelled: Vec<_> = state.waiting.drain().map(|(_, entry)| entry).collect();
-            if cancelled.is_empty() && state.busy == 0 {
-                return;
+            let all = Instant::now() >= changes;
+            let over = |waiting: &Waiting| all || waiting.reply.is_read();
+            let cancelled = state.waiting.extract_if(|_, (waiting, _)| over(waiting));
+            let cancelled: Vec<_> = cancelled.map(|(_, entry)| entry).collect();
+            if cancelled.is_empty() {
+                match (state.waiting.is_empty(), state.busy) {
+                    (true, 0) => return,
+                    (true, _) => self.changed.wait(&mut state),
+                    (false, _) => drop(self.changed.wait_until(&mut state, changes)),
+                }
+                continue;
             }
             drop(state);
-            if !cancelled.is_empty() {
-                log::warn!("Stopping a queue cancelled {} reads", cancelled.len());
-            }
+            log::warn!("Stopping a queue cancelled {} requests", cancelled.len());
             for (waiting, task) in cancelled {
                 if let Some(task) = task {
                     task.abort();
@@ -164,9 +172,6 @@ impl Flight {
                 waiting.answer(Err(CANCELLED));
             }
             state = self.state.lock();
-            if state.busy > 0 && state.waiting.is_empty() {
-                self.changed.wait(&mut state);
-            }
         }
     }
 }

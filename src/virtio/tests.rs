@@ -3,6 +3,7 @@
 use std::io::{PipeReader, Read as _};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -30,6 +31,7 @@ const INDIRECT: u16 = 4;
 
 const GETATTR: u32 = 3;
 const READ: u32 = 15;
+const FSYNC: u32 = 20;
 
 struct Rig {
     fs: Arc<MemoryFs>,
@@ -164,7 +166,10 @@ impl Rig {
 
     fn stop(&self, grace: Duration) {
         self.vring.set_queue_ready(false);
-        self.queue.flight.stop(Instant::now() + grace);
+        let reads = Instant::now() + grace;
+        self.queue
+            .flight
+            .stop(reads, reads + Duration::from_secs(30));
     }
 }
 
@@ -285,6 +290,36 @@ fn stop_cancels_reads_that_do_not_and_nothing_is_written_after_it() {
     rig.vring.set_queue_ready(true);
     rig.process();
     assert_eq!(rig.used().len(), 21);
+}
+
+#[test]
+fn stop_waits_for_what_changes_something() {
+    let mut rig = Rig::new();
+    rig.fs.syncs.store(true, SeqCst);
+    rig.ask(0, &request(FSYNC, SLOW, &[0; 16]), 0x2_0000, 200);
+    rig.ask(2, &request(READ, SLOW, &read_in(0, 100)), BORDER, 200);
+    rig.process();
+    assert_eq!(rig.used(), []);
+    std::thread::scope(|scope| {
+        scope.spawn(|| rig.stop(Duration::ZERO));
+        // The read is called off, and the other not.
+        rig.wait_used(1);
+        assert_eq!((rig.used()[0].0, rig.errno(BORDER)), (2, libc::EINTR));
+        rig.fs.release(1);
+    });
+    assert_eq!(rig.used()[1], (0, 16));
+    assert_eq!(rig.errno(0x2_0000), 0);
+}
+
+#[test]
+fn stop_does_not_wait_for_ever() {
+    let mut rig = Rig::new();
+    rig.fs.syncs.store(true, SeqCst);
+    rig.ask(0, &request(FSYNC, SLOW, &[0; 16]), 0x2_0000, 200);
+    rig.process();
+    let now = Instant::now();
+    rig.queue.flight.stop(now, now + Duration::from_millis(20));
+    assert_eq!(rig.errno(0x2_0000), libc::EINTR);
 }
 
 #[test]

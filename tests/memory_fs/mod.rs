@@ -2,7 +2,7 @@
 //! The including module must have `fs_api` (the module `fs`) and `destination` in scope.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::destination::Destination;
+use super::fs_api::operation::{Caller, Operation, Reply, Wants};
 use super::fs_api::{Attr, DirEntry, Entry, Errno, FileSystem, Read, StatFs};
 
 /// Node of the root.
@@ -36,6 +37,8 @@ pub(crate) struct MemoryFs {
     inits: AtomicUsize,
     /// Value that is passed to `forget` last.
     pub(crate) last_forget: AtomicU64,
+    /// Whether FSYNC of `slow` waits as its reads do.
+    pub(crate) syncs: AtomicBool,
 }
 
 #[allow(dead_code, reason = "each test uses its part")]
@@ -47,6 +50,7 @@ impl MemoryFs {
             references: Mutex::default(),
             inits: AtomicUsize::new(0),
             last_forget: AtomicU64::new(0),
+            syncs: AtomicBool::new(false),
         }
     }
 
@@ -207,6 +211,26 @@ impl FileSystem for MemoryFs {
             }
             taken
         })
+    }
+
+    fn wants(&self) -> Wants {
+        Wants {
+            opens: self.syncs.load(Ordering::SeqCst),
+            ..Wants::default()
+        }
+    }
+
+    fn perform(&self, _: Caller, node: u64, operation: Operation<'_>) -> Result<Reply, Errno> {
+        match (node, operation) {
+            (SLOW, Operation::Fsync { .. }) => {
+                let gate = self.gate.clone();
+                Ok(Reply::Later(Box::pin(async move {
+                    gate.acquire().await.map_err(|_| Errno::EIO)?.forget();
+                    Ok(0)
+                })))
+            }
+            _ => Err(Errno::ENOSYS),
+        }
     }
 
     fn is_held(&self) -> bool {
